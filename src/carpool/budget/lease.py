@@ -1,0 +1,202 @@
+"""A place in the budget for one start: holds what it may spend, books what it does, gives back the rest.
+
+    held ── settle ──▶ settled          charge and reserve keep it held;
+      └──── release ─▶ released         after the end only a late charge still counts
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from ..types import TokenAccounting
+from .amount import NOTHING, Amount, amount_of, lacking, lesser, plus, tokens_of
+
+if TYPE_CHECKING:
+    from .purse import CoordinationBudget
+
+__all__ = ["Lease"]
+
+
+class Lease:
+    """One agent's place in its purse and all above it, from ``CoordinationBudget.try_begin_agent``.
+
+    Asking (``reserve``) may raise; telling (``charge``, ``settle``) always books, at any time and from any
+    thread. It ends once, by ``settle`` or ``release``; leaving its ``with`` block settles, also by an
+    exception or a cancellation, and a lease that is dropped without either is settled when it is collected.
+    """
+
+    __slots__ = ("__weakref__", "_estimate", "_final", "_hold", "_meter", "_purse", "_state", "number")
+
+    def __init__(self, purse: CoordinationBudget, number: int, hold: Amount, estimate: TokenAccounting | None) -> None:
+        self.number = number  # its key among the leases in flight
+        self._purse = purse
+        self._hold = hold
+        self._estimate = estimate
+        self._state = "held"
+        self._meter: _Meter | None = None  # made by the first reserve or charge
+        self._final: TokenAccounting | None = None
+
+    @property
+    def state(self) -> str:
+        """``"held"``, ``"settled"`` or ``"released"``."""
+        return self._state
+
+    @property
+    def hold(self) -> TokenAccounting:
+        """What was held when the agent was let in."""
+        return self._estimate or _NONE
+
+    @property
+    def charged(self) -> TokenAccounting:
+        """What is booked so far; after the end, what was spent in all."""
+        if self._meter is not None and self._meter.charged is not None:
+            return self._meter.charged
+        return self._final or TokenAccounting()
+
+    def reserve(self, tokens: TokenAccounting | None = None) -> None:
+        """Ask before the next model call; hold its worst case, ``tokens``, until the next ``charge``.
+
+        Only what the hold lacks is taken; asking again replaces the last answer. Without an argument: ask
+        only whether a limit is crossed.
+
+        :raises BudgetExhausted: when it does not fit, or a spend or time limit is crossed; nothing changes.
+        """
+        book = self._purse.book
+        with book.step() as step:
+            meter = self._metered()
+            extra = None if tokens is None else lacking(amount_of(tokens), meter.room)
+            denial = self._purse.deny_call(meter.extra, extra)
+            if denial is not None:
+                raise denial
+            if extra is None or self._state != "held":
+                return
+            for account, _ in self._purse.chain:
+                account.rehold(meter.extra, extra)
+            meter.extra, meter.wish = extra, tokens
+            step.freed()
+
+    def charge(self, tokens: TokenAccounting) -> None:
+        """Book what a model call cost. It uses up the hold first, and ends the open reservation."""
+        with self._purse.book.step() as step:
+            self._book(self._metered(), tokens)
+            step.freed()
+
+    def settle(self, tokens: TokenAccounting | None = None) -> TokenAccounting:
+        """End the lease; returns what it spent in all.
+
+        That is the larger of what was charged and what is reported here, dimension by dimension. Without a
+        report: what was charged plus the open reservation or, if nothing was ever charged or reserved, the
+        hold, because unknown spend is not zero. Settling again changes nothing.
+        """
+        book = self._purse.book
+        with book.lock:
+            if book.dropped:
+                book.settle_dropped()
+            self.settle_locked(tokens)
+            answered = book.ask_line() if book.line else ()
+        for waiter in answered:
+            waiter.wake()
+        return self.charged
+
+    def release(self) -> None:
+        """End the lease of an agent that never started: its hold and its slot go back."""
+        with self._purse.book.step() as step:
+            if self._state == "held":
+                meter = self._meter
+                still_held = self._hold if meter is None else plus(meter.room, meter.extra)
+                for account, _ in self._purse.chain:
+                    account.rehold(still_held, NOTHING)
+                    account.take_back(self.number)
+                self._state = "released"
+                step.freed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.settle()
+
+    def __del__(self) -> None:
+        if getattr(self, "_state", "released") == "held":
+            self._purse.book.drop(self)
+
+    # Under the book's lock
+
+    def settle_locked(self, reported: TokenAccounting | None) -> None:
+        if self._state != "held":
+            return
+        self._state = "settled"
+        if self._meter is not None:
+            self._settle_metered(self._meter, reported)
+            return
+        # Never charged, never reserved: the usual case, and the hot one.
+        self._final = final = reported or self._estimate or _NONE
+        spent, held = amount_of(final), self._hold
+        within = NOTHING if held is NOTHING else lesser(spent, held)
+        for account, _ in self._purse.chain:
+            account.settle(self.number, held, spent, within, final.priced)
+
+    def _settle_metered(self, meter: _Meter, reported: TokenAccounting | None) -> None:
+        final = meter.final(reported)
+        held = plus(meter.room, meter.extra)
+        # Only what was not charged already; each charge is rounded up by itself, so compare what was booked.
+        spent = lacking(amount_of(final), meter.booked)
+        within = lesser(spent, held)
+        for account, _ in self._purse.chain:
+            account.rehold(held, NOTHING)
+            account.settle(self.number, NOTHING, NOTHING, NOTHING, final.priced)
+            account.book(spent, within, final.priced)
+            account.exceeded(meter.overrun)
+        meter.charged, meter.wish = final, None
+        meter.room, meter.extra = lacking(held, spent), NOTHING
+
+    def _metered(self) -> _Meter:
+        if self._meter is None:
+            # After the end, what was not used of the hold still covers a late charge.
+            room = self._hold if self._final is None else lacking(self._hold, amount_of(self._final))
+            self._meter = _Meter(room, self._final)
+        return self._meter
+
+    def _book(self, meter: _Meter, tokens: TokenAccounting) -> None:
+        """Book a charge in every account: out of what is held as far as that goes, the rest is overrun, which
+        is counted when the lease settles."""
+        spent, covered, room = amount_of(tokens), plus(meter.room, meter.extra), meter.room
+        running = self._state == "held"
+        within = spent if running else lesser(spent, covered)
+        for account, _ in self._purse.chain:
+            account.book(spent, within, tokens.priced)
+            if running:
+                account.rehold(covered, lacking(room, spent))
+        meter.charge(tokens, spent, lacking(spent, covered))
+
+
+class _Meter:
+    """What a lease has charged and reserved, once it has."""
+
+    __slots__ = ("booked", "charged", "extra", "overrun", "room", "wish")
+
+    def __init__(self, room: Amount, charged: TokenAccounting | None) -> None:
+        self.room = room  # what of the hold is not used up
+        self.extra = NOTHING  # what the open reservation holds beyond that
+        self.wish: TokenAccounting | None = None  # the open reservation
+        self.charged = charged
+        self.booked = NOTHING if charged is None else amount_of(charged)
+        self.overrun = NOTHING
+
+    def charge(self, tokens: TokenAccounting, spent: Amount, over: Amount) -> None:
+        self.charged = tokens if self.charged is None else self.charged + tokens
+        self.booked = plus(self.booked, spent)
+        self.overrun = plus(self.overrun, over)
+        self.room, self.extra, self.wish = lacking(self.room, spent), NOTHING, None
+
+    def final(self, reported: TokenAccounting | None) -> TokenAccounting:
+        charged, wish = self.charged, self.wish
+        if reported is not None:
+            return reported if charged is None else charged.largest(reported)
+        if wish is not None:
+            return wish if charged is None else charged + wish
+        # Asked whether it may go on, but neither charged nor reserved anything: as if it had not asked.
+        return charged if charged is not None else tokens_of(self.room)
+
+
+_NONE = TokenAccounting()

@@ -1,0 +1,128 @@
+"""Who waits for room: starts that only the holds of agents in flight keep out. First come, first served.
+
+A start waits only while some lease is in flight that nobody waits *inside* of: one that can still settle by
+itself. When there is none, waiting could never end, and the last-come start among those inside an agent is
+refused, so that its agent goes on and settles. Starts are asked in the order in which they came, whenever
+room is given back; one that does not fit does not keep out one behind it that does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ..errors import BudgetError
+from ..types import TokenAccounting
+from .amount import Amount
+
+if TYPE_CHECKING:
+    from .lease import Lease
+    from .purse import CoordinationBudget
+
+__all__ = ["Line", "Waiter"]
+
+
+class Waiter:
+    """One start in the line. When ``wake`` has been called, it has a ``lease`` or a ``denial``."""
+
+    __slots__ = ("ancestors", "denial", "depth", "estimate", "hold", "lease", "order", "purse", "wake")
+
+    def __init__(
+        self,
+        purse: CoordinationBudget,
+        hold: Amount | None,
+        estimate: TokenAccounting | None,
+        depth: int,
+        ancestors: tuple[int, ...],
+        wake: Callable[[], None],
+    ) -> None:
+        self.purse = purse
+        self.hold = hold
+        self.estimate = estimate
+        self.depth = depth
+        self.ancestors = ancestors  # the numbers of the leases inside which it was asked for
+        self.wake = wake
+        self.order = 0
+        self.lease: Lease | None = None
+        self.denial: BudgetError | None = None
+
+    def leave(self) -> None:
+        """Give up the place, or the lease if it has just been granted."""
+        self.purse.book.leave(self)
+
+
+class Line:
+    """The waiting starts of one budget tree. Every method is called under its book's lock."""
+
+    def __init__(self) -> None:
+        # Starts that ask the same of the same purse fit or don't fit alike: only the first is asked.
+        self._alike: dict[tuple[int, Amount | None, int], deque[Waiter]] = {}
+        self._inside: dict[int, int] = {}  # lease number -> how many wait inside it
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._alike)
+
+    def join(self, waiter: Waiter, live: dict[int, float]) -> bool:
+        """Take a place, unless nobody could then ever settle."""
+        self._count += 1
+        waiter.order = self._count
+        self._alike.setdefault(_kind(waiter), deque()).append(waiter)
+        for lease in waiter.ancestors:
+            self._inside[lease] = self._inside.get(lease, 0) + 1
+        if self._somebody_can_settle(live):
+            return True
+        self.remove(waiter)
+        return False
+
+    def remove(self, waiter: Waiter) -> None:
+        key = _kind(waiter)
+        if waiter not in self._alike.get(key, ()):
+            return
+        self._alike[key].remove(waiter)
+        if not self._alike[key]:
+            del self._alike[key]
+        for lease in waiter.ancestors:
+            self._inside[lease] -= 1
+            if not self._inside[lease]:
+                del self._inside[lease]
+
+    def ask_again(self, live: dict[int, float]) -> list[Waiter]:
+        """Let in whom there is room for now, refuse who can't ever be; returns those who have an answer."""
+        answered: list[Waiter] = []
+        while True:
+            for waiters in sorted(self._alike.values(), key=lambda alike: alike[0].order):
+                self._ask(waiters, answered)
+            if not self._alike or self._somebody_can_settle(live):
+                return answered
+            last = max((each for each in self._all() if each.ancestors), key=lambda each: each.order, default=None)
+            if last is None:
+                return answered
+            last.denial = last.purse.deny(last.hold, last.depth)
+            self.remove(last)
+            answered.append(last)
+
+    def _ask(self, waiters: deque[Waiter], answered: list[Waiter]) -> None:
+        while waiters:
+            first = waiters[0]
+            denial = first.purse.deny(first.hold, first.depth)
+            if denial is None:
+                first.lease = first.purse.begin(first.hold, first.estimate)
+            elif getattr(denial, "held_back", False):
+                return
+            else:
+                first.denial = denial
+            self.remove(first)
+            answered.append(first)
+
+    def _somebody_can_settle(self, live: dict[int, float]) -> bool:
+        return len(live) > sum(lease in live for lease in self._inside)
+
+    def _all(self) -> Iterable[Waiter]:
+        for waiters in self._alike.values():
+            yield from waiters
+
+
+def _kind(waiter: Waiter) -> tuple[int, Amount | None, int]:
+    return id(waiter.purse), waiter.hold, waiter.depth
