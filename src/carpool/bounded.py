@@ -1,0 +1,108 @@
+"""Many jobs, few tasks: results in input order, at most so many at work at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
+from time import perf_counter
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+__all__ = ["bounded_map"]
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_JOBS_BETWEEN_YIELDS = 16  # a yield costs more than a job that never waits
+_SECONDS_BETWEEN_YIELDS = 0.005
+
+
+async def bounded_map(
+    jobs: Iterable[Job] | AsyncIterable[Job],
+    max_concurrent: int | None,
+    work: Callable[[Job], Awaitable[Result]],
+    stop_after: Callable[[Result], bool],
+) -> list[Result]:
+    """Run ``work`` on every job, at most ``max_concurrent`` at a time; results stand in input order.
+
+    ``jobs`` may be any iterable, async or endless: a job is taken when a slot opens, never before, and there
+    are never more tasks than slots or jobs. ``None`` means a slot for each job of a sized source. After a
+    result for which ``stop_after`` is true no further job is taken. When the source or ``work`` raises, no
+    further job is taken, the ones at work are finished, because they are paid for, and the error is raised.
+    A cancellation cancels all of them. No task is left behind in any case.
+
+    :raises ValueError: when ``max_concurrent`` is below 1, or ``None`` for a source of unknown size.
+    """
+    size = len(jobs) if isinstance(jobs, Sized) else None
+    if max_concurrent is None:
+        if size is None:
+            raise ValueError("max_concurrent is needed for a source whose size is not known")
+        max_concurrent = max(1, size)
+    if isinstance(max_concurrent, bool) or max_concurrent < 1:
+        raise ValueError(f"max_concurrent must be 1 or more, not {max_concurrent!r}")
+    slots = max_concurrent if size is None else min(max_concurrent, size)
+    return await _Pool(jobs, work, stop_after).run(slots)
+
+
+class _Pool(Generic[Job, Result]):
+    def __init__(
+        self,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        work: Callable[[Job], Awaitable[Result]],
+        stop_after: Callable[[Result], bool],
+    ) -> None:
+        self._source: AsyncIterator[Job] | None = aiter(jobs) if isinstance(jobs, AsyncIterable) else None
+        self._plain = iter(cast("Iterable[Job]", () if self._source else jobs))
+        self._turn = anyio.Lock()  # an async source is asked by one worker at a time
+        self._work = work
+        self._stop_after = stop_after
+        self._results: list[Result] = []
+        self._stopped = False
+        self._error: Exception | None = None
+
+    async def run(self, slots: int) -> list[Result]:
+        if slots <= 1:
+            await self._slot(None, 1)
+        else:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._slot, group, slots)
+        if self._error is not None:
+            raise self._error
+        return self._results
+
+    async def _slot(self, group: TaskGroup | None, slots: int) -> None:
+        """Work off jobs, one after the other. Its first job opens the next of ``slots``: so there are never
+        more tasks than jobs, whether the source says its size or not."""
+        results = self._results
+        done, due = 0, perf_counter() + _SECONDS_BETWEEN_YIELDS
+        try:
+            while not self._stopped and (job := await self._next()) is not _END:
+                index = len(results)
+                results.append(cast(Result, None))
+                if group is not None and slots > 1:
+                    group.start_soon(self._slot, group, slots - 1)
+                    slots = 1
+                results[index] = await self._work(cast(Job, job))
+                if self._stop_after(results[index]):
+                    self._stopped = True
+                done += 1
+                if done % _JOBS_BETWEEN_YIELDS == 0 or perf_counter() > due:
+                    # Work that never waits would keep everybody else, and a cancellation, from the loop.
+                    await checkpoint()
+                    due = perf_counter() + _SECONDS_BETWEEN_YIELDS
+        except Exception as error:
+            self._error = self._error or error
+            self._stopped = True
+
+    async def _next(self) -> object:
+        if self._source is None:
+            return next(self._plain, _END)
+        async with self._turn:
+            return _END if self._stopped else await anext(self._source, _END)
+
+
+_END = object()

@@ -1,0 +1,60 @@
+"""What every coordination returns, whichever pattern it is, and the folding of outputs into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import fsum
+
+from msgspec import Struct, field
+
+from .budget import is_budget_skipped
+from .types import AgentOutput, BudgetSnapshot, TokenAccounting
+
+__all__ = ["CoordinationResult", "STOP_REASONS", "stop_reason_of", "usage_of"]
+
+STOP_REASONS = ("completed", "budget_exhausted", "no_output", "max_rounds", "failed")
+
+
+class CoordinationResult(Struct, kw_only=True):
+    """The run's one ``answer`` and how it came about.
+
+    - ``outputs``: one for every agent that was asked for, in a fixed order, never in order of arrival
+    - ``usage``: their sum; ``budget``: the purse when the pattern ended
+    - ``stop_reason``: ``completed``; ``budget_exhausted``, something was denied; ``no_output``, nothing
+      succeeded or there was nothing to do; ``max_rounds``; ``failed``
+    - ``failed``, ``skipped``: names of agents that ended in an error, and that the budget kept out
+    - ``nested``: results of members that are patterns themselves, by the member's name
+    """
+
+    task: str
+    run_id: str
+    answer: str = ""
+    outputs: list[AgentOutput] = []
+    usage: TokenAccounting = field(default_factory=TokenAccounting)
+    budget: BudgetSnapshot = field(default_factory=BudgetSnapshot)
+    duration_ms: float = 0.0
+    stop_reason: str = "completed"
+    all_succeeded: bool = False
+    failed: list[str] = []
+    skipped: list[str] = []
+    nested: dict[str, list[CoordinationResult]] = {}
+
+
+def usage_of(outputs: Iterable[AgentOutput]) -> TokenAccounting:
+    """What ``outputs`` cost together."""
+    reports = [output.tokens for output in outputs if output.tokens is not None]
+    return TokenAccounting(
+        input_tokens=sum(tokens.input_tokens for tokens in reports),
+        output_tokens=sum(tokens.output_tokens for tokens in reports),
+        cost_usd=fsum(tokens.cost_usd for tokens in reports),
+        cache_read_tokens=sum(tokens.cache_read_tokens for tokens in reports),
+        cache_write_tokens=sum(tokens.cache_write_tokens for tokens in reports),
+        priced=all(tokens.priced for tokens in reports),
+    )
+
+
+def stop_reason_of(outputs: Sequence[AgentOutput], *, denied: bool) -> str:
+    """Why a pattern stopped that has nothing more to say about it."""
+    if denied or any(map(is_budget_skipped, outputs)):
+        return "budget_exhausted"
+    return "completed" if any(output.succeeded for output in outputs) else "no_output"
