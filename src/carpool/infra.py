@@ -1,0 +1,93 @@
+"""What a team shares, state, log, budget, tools and clock, and the making of each agent's runtime from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .budget import CoordinationBudget, Lease
+from .clock import Clock, SystemClock
+from .eventlog import EventLog
+from .events import LimitsRaised
+from .recall import RecallSource
+from .runtime import Identity, Runtime, TeamContext
+from .state import OverlayState, StateStore
+from .tools import Tool, as_tool
+from .types import AgentOutput, BudgetLimits, TokenAccounting
+
+__all__ = ["AgentContext", "SharedInfra"]
+
+
+class SharedInfra:
+    """One vehicle and one fare. Runs that are given the same infra share all of it, the budget too."""
+
+    def __init__(
+        self,
+        *,
+        state: StateStore | None = None,
+        log: EventLog | None = None,
+        budget: CoordinationBudget | BudgetLimits | None = None,
+        journal: RecallSource | None = None,
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        """``budget`` takes limits or a budget; ``tools`` are what agents may name in their ``spec.tools``.
+
+        :raises ValueError: when two tools have one name.
+        """
+        self.clock = clock or SystemClock()
+        self.state = state or StateStore(clock=self.clock)
+        self.log = log if log is not None else EventLog(clock=self.clock)
+        self.journal = journal
+        if not isinstance(budget, CoordinationBudget):
+            budget = CoordinationBudget(budget, clock=self.clock)
+        self.budget = budget
+        self.tools: dict[str, Tool] = {}
+        for each in map(as_tool, tools):
+            if each.schema.name in self.tools:
+                raise ValueError(f"two tools are called {each.schema.name!r}")
+            self.tools[each.schema.name] = each
+
+    def begin_agent(self, estimate: TokenAccounting | None = None) -> Lease:
+        """Ask the budget for one start, outside any pattern.
+
+        :raises BudgetError: when it is refused.
+        """
+        return self.budget.try_begin_agent(estimate)
+
+    def record_output(self, output: AgentOutput) -> None:
+        """Book what an agent reports that ran outside any pattern and without a lease."""
+        self.budget.record_output(output)
+
+    def raise_limits(self, limits: BudgetLimits) -> None:
+        """Replace the dimensions that ``limits`` gives, up or down, and say so in the log."""
+        self.budget.raise_limits(limits)
+        self.log.append(LimitsRaised(snapshot=self.budget.snapshot()))
+
+    def make_runtime(self) -> Runtime:
+        """A runtime on the shared state and log, with tools of its own to begin from."""
+        return Runtime(TeamContext(self.state, self.log, self.clock), self.tools)
+
+    def make_isolated_runtime(self, agent_name: str) -> tuple[Runtime, AgentContext]:
+        """A runtime on an overlay of the state and a log of its own, until its context is merged."""
+        context = AgentContext(self, agent_name)
+        team = TeamContext(context.state, context.log, self.clock)
+        return Runtime(team, self.tools, Identity(agent=agent_name)), context
+
+
+class AgentContext:
+    """What an isolated agent has changed and logged, apart from its team until it is merged."""
+
+    def __init__(self, infra: SharedInfra, agent_name: str) -> None:
+        self._infra = infra
+        self.state = OverlayState(infra.state, agent_name)
+        self.log = EventLog(clock=infra.clock)
+
+    def merge_to_parent(self) -> None:
+        """Replay state changes onto the team's state, then the events onto its log; once.
+
+        :raises StateConflict: when others changed the same keys; nothing is merged.
+        """
+        self.state.merge()
+        events, self.log = self.log.events(), EventLog(clock=self._infra.clock)
+        self._infra.log.extend(events)

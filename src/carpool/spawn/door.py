@@ -1,0 +1,335 @@
+"""The one door: every agent of every pattern starts, is paid for and ends in ``Start.output``.
+
+In order: recall from the journal → a lease from the budget → *started* in the log → the agent's runtime → its
+runner, under its timeout → settle → the journal → *finished* in the log. Nothing else calls a runner.
+
+What is an agent's own failure comes back as its output: an exception, a timeout, a refusal by the budget, a
+runner that cancels itself. What ends the run goes through: a cancellation, after the agent is settled and
+logged, and a journal that can't be written. No task, lease or place in the line is left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import anyio
+from msgspec.structs import replace
+
+from .. import events
+from ..budget import Lease, budget_skipped_output
+from ..errors import BudgetError, BudgetExhausted
+from ..recall import Call
+from ..runtime import Identity, Runtime
+from ..tools import Tool
+from ..types import AgentOutcome, AgentOutput, AgentSpec, TokenAccounting
+from ..wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = ["Start"]
+
+_WARN_AT = 0.8
+
+
+class Start:
+    """One agent that is asked for, from asking to its end; its retries are further starts of the same."""
+
+    __slots__ = ("call", "place", "purse", "roles", "shared", "spec", "task", "tools", "whose")
+
+    def __init__(self, place: Run, spec: AgentSpec, task: str, tools: Iterable[Tool | Callable[..., Any]]) -> None:
+        self.place = place
+        self.shared = place.shared
+        self.spec = spec
+        self.task = task
+        self.tools = tools
+        self.whose = Identity(place.shared.run_id, spec.name, f"{place.path}/{spec.name}", place.parent)
+        self.roles = f"{place.roles}/{spec.role or spec.name}"
+        self.purse = place.purse if spec.budget is None else place.purse.child(spec.budget)
+        self.call: Call | None = None
+
+    async def output(self) -> AgentOutput:
+        if self.shared.remembers:
+            self.call = Call(roles=self.roles, path=self.whose.path, spec=self.spec, task=self.task)
+            remembered = await self.shared.recall.recall(self.call)
+            if remembered is not None:
+                return self._replayed(remembered)
+        try:
+            # Admitted at once, as a rule; only who has to wait pays for waiting.
+            lease = self._try_lease() or await self._wait_for_lease()
+        except BudgetError as denial:
+            return self._skipped(denial)
+        except BaseException:
+            self._log(events.AgentSkipped, reason="cancelled before it started")
+            raise
+        output = await self._attempt(lease, 1)
+        if self.spec.retries and output.error is not None:
+            output = await self._retries(output)
+        if self.call is not None:
+            await self.shared.recall.ended(self.call, output)
+        return self._ended(output)
+
+    # Before it starts
+
+    def _replayed(self, remembered: AgentOutput) -> AgentOutput:
+        output = replace(remembered, name=self.spec.name)
+        self.purse.record_replayed(output.tokens)
+        self._log(events.AgentReplayed, tokens=output.tokens)
+        return output
+
+    def _try_lease(self) -> Lease | None:
+        """A lease, or ``None`` when only the holds of agents in flight stand in the way.
+
+        :raises BudgetError: when the budget refuses.
+        """
+        try:
+            return self.purse.try_begin_agent(self._estimate(), depth=self.place.depth)
+        except BudgetExhausted as denial:
+            if not denial.held_back:
+                raise
+            return None
+
+    async def _wait_for_lease(self) -> Lease:
+        """A lease, as soon as agents in flight have given back enough of what they hold.
+
+        :raises BudgetError: when the budget refuses, or nobody could ever give anything back.
+        """
+        wakeup = Wakeup()
+        waiter = self.purse.begin_or_wait(self._estimate(), self.place.depth, self.place.ancestors, wakeup.set)
+        if isinstance(waiter, Lease):
+            return waiter
+        try:
+            await wakeup.wait()
+        except BaseException:
+            waiter.leave()
+            raise
+        if waiter.lease is None:
+            raise waiter.denial or AssertionError("woken without an answer")
+        return waiter.lease
+
+    def _estimate(self) -> TokenAccounting | None:
+        if self.spec.estimate is None and self.purse.has_spend_limit:
+            return self.shared.largest.get(self.roles)
+        return self.spec.estimate
+
+    def _skipped(self, denial: BudgetError) -> AgentOutput:
+        self.place.denied = True
+        if not self.shared.said_exhausted:
+            self.shared.said_exhausted = True
+            self.shared.log.append(
+                events.BudgetExhausted(run=self.shared.run_id, reason=str(denial), snapshot=denial.snapshot)
+            )
+        self._log(events.AgentSkipped, reason=str(denial))
+        return budget_skipped_output(self.spec.name, denial)
+
+    # While it runs
+
+    async def _attempt(self, lease: Lease, attempt: int) -> AgentOutput:
+        """One start: what came of it, with what it spent as its tokens. Settles the lease in any case."""
+        shared, spec, whose = self.shared, self.spec, self.whose
+        if self.call is not None:
+            await self._record_start(self.call, lease, attempt)
+        shared.log.append(
+            events.AgentStarted(
+                run=whose.run,
+                agent=whose.agent,
+                path=whose.path,
+                parent=whose.parent,
+                attempt=attempt,
+                held=lease.hold,
+            )
+        )
+        task, began = shared.this_task(), shared.clock.monotonic()
+        cancels = task.cancelling()
+        try:
+            runtime = Runtime(shared.team, self._granted() if spec.tools else None, whose, lease)
+            for tool in self.tools:
+                runtime.register_tool(tool)
+            if spec.timeout_s is None:
+                returned = await shared.call_runner(spec, self.task, runtime, shared.mailbox)
+            else:
+                returned = await self._within(spec.timeout_s, runtime)
+            output = self._accepted(returned, (shared.clock.monotonic() - began) * 1e3)
+        except Exception as error:
+            output = self._failed(error, began)
+        except BaseException as stop:
+            if not isinstance(stop, anyio.get_cancelled_exc_class()) or task.cancelling() > cancels:
+                self._cancelled(lease, began)
+                raise
+            output = self._failed(RuntimeError("the runner cancelled itself"), began)
+        output = self._settled(output, lease)
+        if task.cancelling() > cancels:
+            await self._swallowed(output)
+        return output
+
+    async def _record_start(self, call: Call, lease: Lease, attempt: int) -> None:
+        try:
+            await self.shared.recall.started(call, attempt, lease.hold)
+        except BaseException as error:
+            lease.release()
+            self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
+            raise
+
+    def _granted(self) -> dict[str, Tool]:
+        offered = self.shared.infra.tools
+        return {name: offered[name] for name in self.spec.tools if name in offered}
+
+    async def _within(self, timeout_s: float, runtime: Runtime) -> object:
+        with anyio.move_on_after(timeout_s):
+            return await self.shared.call_runner(self.spec, self.task, runtime, self.shared.mailbox)
+        raise _TimedOut(f"timed out after {timeout_s:g} s (timeout_s)")
+
+    def _accepted(self, returned: object, duration_ms: float) -> AgentOutput:
+        """What the runner returned, as this agent's output.
+
+        :raises TypeError: when it is neither an output nor a string.
+        :raises ValueError: when it is an output with a field that can't be.
+        """
+        name = self.spec.name
+        if type(returned) is str:
+            return AgentOutput(name=name, answer=_storable(returned), duration_ms=duration_ms)
+        if not isinstance(returned, AgentOutput):
+            raise TypeError(f"the runner returned {_a(returned)}, not an AgentOutput or a str")
+        _check(returned)
+        answer = _storable(returned.answer)
+        if returned.name == name and returned.duration_ms and answer is returned.answer:
+            return returned
+        return replace(returned, name=name, answer=answer, duration_ms=returned.duration_ms or duration_ms)
+
+    def _failed(self, error: Exception, began: float) -> AgentOutput:
+        text = f"{type(error).__name__}: {error}"
+        outcome = AgentOutcome.failure(text)
+        if isinstance(error, _TimedOut):
+            text = str(error)
+            outcome = AgentOutcome.timeout(text, 0, self.spec.max_turns)
+        if isinstance(error, BudgetError):
+            self.place.denied = True
+        duration_ms = (self.shared.clock.monotonic() - began) * 1e3
+        return AgentOutput(name=self.spec.name, error=_storable(text), outcome=outcome, duration_ms=duration_ms)
+
+    def _cancelled(self, lease: Lease, began: float) -> None:
+        spent = lease.settle()
+        duration_ms = (self.shared.clock.monotonic() - began) * 1e3
+        self._log(events.AgentCancelled, duration_ms=duration_ms, tokens=spent)
+
+    def _settled(self, output: AgentOutput, lease: Lease) -> AgentOutput:
+        """What is booked is what it cost; only an agent that told nothing and cost nothing has no report."""
+        reported = output.tokens
+        spent = lease.settle(reported)
+        if self.purse.has_spend_limit:
+            self._learn(spent)
+        if reported is spent or reported == spent or (reported is None and spent == _NOTHING):
+            return output
+        return replace(output, tokens=spent)
+
+    async def _swallowed(self, output: AgentOutput) -> NoReturn:
+        """The runner was cancelled from outside and returned all the same: what it returned is kept, and the
+        cancellation goes on from here."""
+        if self.call is not None:
+            with anyio.CancelScope(shield=True):
+                await self.shared.recall.ended(self.call, output)
+        self.place.keep(self._ended(output))
+        raise anyio.get_cancelled_exc_class()("cancelled while an agent's runner swallowed it")
+
+    async def _retries(self, output: AgentOutput) -> AgentOutput:
+        """Start again after a failure, as often as the spec allows and the budget admits."""
+        attempt = 1
+        while output.error is not None and attempt <= self.spec.retries:
+            try:
+                lease = self._try_lease() or await self._wait_for_lease()
+            except BudgetError:
+                self.place.denied = True
+                break
+            except BaseException:
+                self._ended(output)
+                raise
+            attempt += 1
+            self._log(events.AgentRetrying, attempt=attempt, error=output.error)
+            before, output = output, await self._attempt(lease, attempt)
+            tokens = output.tokens if before.tokens is None else before.tokens + (output.tokens or _NOTHING)
+            output = replace(output, tokens=tokens, duration_ms=before.duration_ms + output.duration_ms)
+        return output
+
+    # After it ended
+
+    def _ended(self, output: AgentOutput) -> AgentOutput:
+        whose = self.whose
+        if output.error is not None:
+            self._log(events.AgentFailed, duration_ms=output.duration_ms, error=output.error, tokens=output.tokens)
+            return output
+        self.shared.log.append(
+            events.AgentFinished(
+                run=whose.run,
+                agent=whose.agent,
+                path=whose.path,
+                parent=whose.parent,
+                duration_ms=output.duration_ms,
+                turns=output.turns,
+                tool_calls=output.tool_calls,
+                answer_chars=len(output.answer),
+                tokens=output.tokens,
+            )
+        )
+        return output
+
+    def _learn(self, spent: TokenAccounting) -> None:
+        """Remember the largest spend of this role, and warn once when a limit comes near."""
+        largest = self.shared.largest
+        before = largest.get(self.roles)
+        if before is None or spent != before:
+            largest[self.roles] = spent if before is None else before.largest(spent)
+        for dimension, used, limit in self.purse.near_limits(_WARN_AT):
+            if dimension not in self.shared.warned:
+                self.shared.warned.add(dimension)
+                self.shared.log.append(
+                    events.BudgetWarning(run=self.shared.run_id, dimension=dimension, spent=used, limit=limit)
+                )
+
+    def _log(self, kind: Callable[..., events.AgentEvent], **fields: Any) -> None:
+        whose = self.whose
+        self.shared.log.append(
+            kind(run=whose.run, agent=whose.agent, path=whose.path, parent=whose.parent, **fields)
+        )
+
+
+class _TimedOut(Exception):
+    pass
+
+
+_NOTHING = TokenAccounting()
+
+
+def _storable(text: str) -> str:
+    """``text`` as UTF-8 can hold it: a lone surrogate, which some models emit, becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _check(output: AgentOutput) -> None:
+    """Refuse what would break whoever reads the output later."""
+    if (
+        type(output.answer) is str
+        and (output.error is None or type(output.error) is str)
+        and (output.tokens is None or type(output.tokens) is TokenAccounting)
+        and output.outcome is None
+        and type(output.turns) is int is type(output.tool_calls)
+        and output.turns >= 0 <= output.tool_calls
+        and 0 <= output.duration_ms < float("inf")
+    ):
+        return  # the usual case, at a quarter of the price
+    if not isinstance(output.answer, str):
+        raise ValueError(f"the runner returned an output whose answer is {_a(output.answer)}, not a str")
+    if output.error is not None and not isinstance(output.error, str):
+        raise ValueError(f"the runner returned an output whose error is {_a(output.error)}, not a str")
+    if output.tokens is not None and not isinstance(output.tokens, TokenAccounting):
+        raise ValueError(f"the runner returned usage that is {_a(output.tokens)}, not a TokenAccounting")
+    if output.outcome is not None and not isinstance(output.outcome, AgentOutcome):
+        raise ValueError(f"the runner returned an outcome that is {_a(output.outcome)}, not an AgentOutcome")
+    for name in ("turns", "tool_calls", "duration_ms"):
+        value = getattr(output, name)
+        if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise ValueError(f"the runner returned an output whose {name} is {value!r}")
+
+
+def _a(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__qualname__}"

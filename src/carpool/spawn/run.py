@@ -1,0 +1,259 @@
+"""A place in the tree of patterns: the two verbs, nesting, and the folding of outputs into a result."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, Self, TypeVar
+
+from msgspec.structs import replace
+
+from ..bounded import bounded_map
+from ..budget import CoordinationBudget, budget_skipped_output, is_budget_skipped
+from ..errors import BudgetError
+from ..infra import SharedInfra
+from ..results import CoordinationResult, stop_reason_of, usage_of
+from ..runtime import Runtime
+from ..tools import Tool
+from ..types import AgentOutcome, AgentOutput, AgentSpec, BudgetLimits
+from .door import Start
+from .shared import Shared
+
+__all__ = ["Member", "Run", "Team"]
+
+
+class Team(Protocol):
+    """A pattern, as the door sees it: a member that is itself a coordination."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def is_unnamed(self) -> bool: ...
+    @property
+    def budget(self) -> BudgetLimits | None: ...
+    def named(self, name: str) -> Self: ...
+    def plan(self, task: str = "", **inputs: Any) -> Any: ...
+    async def execute(self, run: Run, task: str) -> CoordinationResult: ...
+
+
+Member = AgentSpec | Team
+R = TypeVar("R", bound=CoordinationResult)
+
+
+class Run:
+    """A place in the tree of patterns from which agents are started. Patterns get one, and pass it on.
+
+    ``run.agent`` starts one member, ``run.fan_out`` many; ``run.result`` folds outputs into a result.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        purse: CoordinationBudget,
+        path: str,
+        roles: str,
+        *,
+        depth: int = 1,
+        parent: str | None = None,
+        ancestors: tuple[int, ...] = (),
+    ) -> None:
+        self.shared = shared
+        self.roles = roles  # the path in roles, without indexes: what a journal recognises
+        self.ancestors = ancestors  # leases of the agents inside which this scope works
+        self._began = shared.clock.monotonic()
+        self._outputs: list[AgentOutput] = []
+        self._nested: dict[str, list[CoordinationResult]] = {}
+        self.denied = False  # whether the budget refused anything here
+        self.last_result: CoordinationResult | None = None
+        self.purse = purse
+        self.path = path
+        self.depth = depth
+        self.parent = parent
+
+    @property
+    def run_id(self) -> str:
+        return self.shared.run_id
+
+    @property
+    def infra(self) -> SharedInfra:
+        return self.shared.infra
+
+    @property
+    def finished(self) -> Sequence[AgentOutput]:
+        """The outputs of every member that has ended in this scope, in order of their ending."""
+        return self._outputs
+
+    # The two verbs
+
+    async def agent(self, member: Member, task: str, *, tools: Iterable[Tool | Callable[..., Any]] = ()) -> AgentOutput:
+        """Start ``member``, a spec or a pattern, on ``task``, and return what came of it.
+
+        ``tools`` are added to the agent's own for this start. Waits while only the holds of agents in flight
+        keep it out. Never raises for what is the member's own failure; lets a cancellation through.
+        """
+        if not isinstance(member, AgentSpec):
+            return await self._team(member, task)
+        self.shared.mailbox.admit(member.name)
+        output = await Start(self, member, task, tools).output()
+        self._outputs.append(output)
+        return output
+
+    async def fan_out(
+        self,
+        jobs: Iterable[tuple[Member, str]] | AsyncIterable[tuple[Member, str]],
+        max_concurrent: int | None,
+        *,
+        stop_on_denial: bool = False,
+    ) -> list[AgentOutput]:
+        """Start many ``(member, task)``, at most ``max_concurrent`` at a time; outputs in input order.
+
+        The budget is asked when a slot opens, not before. ``jobs`` may be any iterable, async or endless;
+        ``stop_on_denial`` takes no further job after a denial. ``None`` opens a slot for each job.
+
+        :raises ValueError: when ``max_concurrent`` is below 1. What the source of the jobs raises is raised
+            after those in flight have ended.
+        """
+        if isinstance(jobs, list | tuple):
+            # Whoever is known from the start can be written to from the start.
+            for member, _ in jobs:
+                if isinstance(member, AgentSpec):
+                    self.shared.mailbox.admit(member.name)
+        return await bounded_map(
+            jobs, max_concurrent, self._job, is_budget_skipped if stop_on_denial else _never
+        )
+
+    def _job(self, job: tuple[Member, str]) -> Awaitable[AgentOutput]:
+        return self.agent(job[0], job[1])
+
+    # Nesting
+
+    def scope(
+        self, name: str, *, role: str | None = None, budget: BudgetLimits | None = None
+    ) -> Run:
+        """A place one level down, for a pattern inside this one; with ``budget``, in a child purse."""
+        purse = self.purse if budget is None else self.purse.child(budget)
+        return self._at(purse, f"{self.path}/{name}", f"{self.roles}/{role or name}")
+
+    def keeping_back(self, finalizer: Member, *, when: bool | None) -> Run:
+        """This place, in a purse that leaves one start and the finalizer's estimate to ``self``.
+
+        ``when`` is the pattern's ``reserve_for_finalizer``; ``None`` means if the finalizer has an estimate.
+        """
+        estimate = finalizer.estimate if isinstance(finalizer, AgentSpec) else None
+        if not (estimate is not None if when is None else when):
+            return self
+        smaller = self._at(self.purse.keeping_back(estimate), self.path, self.roles)
+        smaller._outputs, smaller._nested = self._outputs, self._nested
+        return smaller
+
+    def inside(self, runtime: Runtime) -> Run:
+        """The place from which the agent of ``runtime`` asks for others: one deeper, and under its path."""
+        whose = runtime.whose
+        here = self._at(self.purse, whose.path, f"{self.roles}/{whose.agent}")
+        here.depth, here.parent = self.depth + 1, whose.path
+        if runtime.lease is not None:
+            here.ancestors = (*self.ancestors, runtime.lease.number)
+        return here
+
+    def _at(self, purse: CoordinationBudget, path: str, roles: str) -> Run:
+        return Run(
+            self.shared, purse, path, roles, depth=self.depth, parent=self.parent, ancestors=self.ancestors
+        )
+
+    async def _team(self, member: Team, task: str) -> AgentOutput:
+        """A member that is a pattern: its own end, whatever it is, touches nobody else here."""
+        scope = self.scope(member.name, role=member.role, budget=member.budget)
+        try:
+            result = await member.execute(scope, task)
+        except Exception as error:
+            output = scope._failed_team(member.name, error)
+        else:
+            self._nested.setdefault(member.name, []).append(result)
+            output = _output_of(member.name, result)
+        self.denied = self.denied or scope.denied
+        self._outputs.append(output)
+        return output
+
+    def _failed_team(self, name: str, error: Exception) -> AgentOutput:
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, BudgetError):
+            output = budget_skipped_output(name, error)
+        else:
+            output = AgentOutput(name=name, error=text, outcome=AgentOutcome.failure(text))
+        return replace(output, tokens=usage_of(self._outputs), duration_ms=self._elapsed_ms())
+
+    # Results
+
+    def result(
+        self,
+        *,
+        task: str,
+        answer: str,
+        outputs: Sequence[AgentOutput],
+        of: type[R] = CoordinationResult,
+        stop_reason: str | None = None,
+        **fields: Any,
+    ) -> R:
+        """A result ``of`` this type: what every result has is filled in from ``outputs`` and the budget."""
+        skipped = [output.name for output in outputs if is_budget_skipped(output)]
+        self.last_result = result = of(
+            task=task,
+            run_id=self.run_id,
+            answer=answer,
+            outputs=list(outputs),
+            usage=usage_of(outputs),
+            budget=self.purse.snapshot(),
+            duration_ms=self._elapsed_ms(),
+            stop_reason=stop_reason or stop_reason_of(outputs, denied=self.denied),
+            all_succeeded=bool(outputs) and all(output.succeeded for output in outputs),
+            failed=[o.name for o in outputs if not o.succeeded and not is_budget_skipped(o)],
+            skipped=skipped,
+            nested=self._nested,
+            **fields,
+        )
+        return result
+
+    def bound(self) -> str:
+        """How far the spend limits can be overshot at this moment, as a sentence."""
+        limits = self.purse.remaining()
+        shared = self.shared
+        if not self.purse.has_spend_limit:
+            return "no spend limit is set: nothing bounds what this run may spend"
+        largest = max((most.total_tokens for most in shared.largest.values()), default=0)
+        return (
+            f"at most the limits ({self.purse.limits!r}, left: {limits!r}) plus what each of "
+            f"{self.purse.in_flight} agents in flight spends beyond its hold"
+            + (f"; the largest start so far spent {largest:,} tokens" if largest else "")
+        )
+
+    def partial(self, stop_reason: str = "failed") -> CoordinationResult:
+        """What has ended in this place so far, as a result without an answer."""
+        return self.result(task="", answer="", outputs=self._outputs, stop_reason=stop_reason)
+
+    def keep(self, output: AgentOutput) -> None:
+        """Count ``output`` as ended here, so that an error on the way out carries it."""
+        self._outputs.append(output)
+
+    def _elapsed_ms(self) -> float:
+        return (self.shared.clock.monotonic() - self._began) * 1e3
+
+
+def _output_of(name: str, result: CoordinationResult) -> AgentOutput:
+    """A nested result as the output of one member."""
+    error = None if result.answer else f"{name} gave no answer: {result.stop_reason}"
+    tokens = result.usage
+    return AgentOutput(
+        name=name,
+        answer=result.answer,
+        error=error,
+        turns=sum(output.turns for output in result.outputs),
+        tool_calls=sum(output.tool_calls for output in result.outputs),
+        duration_ms=result.duration_ms,
+        tokens=tokens,
+        outcome=None if error is None else AgentOutcome.failure(error),
+    )
+
+
+def _never(_: AgentOutput) -> bool:
+    return False

@@ -1,0 +1,48 @@
+"""What every place of one run has in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..infra import SharedInfra
+from ..mailbox import Mailbox
+from ..recall import Forgetful, Recall
+from ..runner import RunFunction
+from ..runtime import TeamContext
+from ..types import TokenAccounting
+
+if TYPE_CHECKING:
+    from asyncio import Task
+
+__all__ = ["Shared"]
+
+
+class Shared:
+    """One run: its runner, its memory, its mail, and what has been learned and said in it so far."""
+
+    def __init__(self, infra: SharedInfra, call_runner: RunFunction, run_id: str, recall: Recall) -> None:
+        self.infra = infra
+        self.call_runner = call_runner
+        self.run_id = run_id
+        self.recall = recall
+        self.remembers = not isinstance(recall, Forgetful)
+        self.mailbox = Mailbox()
+        self.clock = infra.clock
+        self.log = infra.log
+        self.team = TeamContext(infra.state, infra.log, infra.clock, self.mailbox)
+        self.largest: dict[str, TokenAccounting] = {}  # role path -> the most that one start of it has spent
+        self.said_exhausted = False
+        self.warned: set[str] = set()  # dimensions of which a warning was given
+
+        from asyncio import current_task, get_running_loop  # here, because importing carpool must not load it
+
+        self._loop = get_running_loop()
+        self._current_task = current_task
+
+    def this_task(self) -> Task[Any]:
+        """The task that calls this. Its ``cancelling()`` counts how often it was asked to cancel, natively or
+        by a scope: a runner can swallow the exception, not the count."""
+        task = self._current_task(self._loop)
+        if task is None:
+            raise RuntimeError("agents are started inside a task of the run's own event loop")
+        return task
