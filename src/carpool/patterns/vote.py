@@ -1,0 +1,146 @@
+"""Vote: several agents answer the same question; the answer that most of them give wins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .. import prompts
+from ..results import CoordinationResult
+from ..spawn import Member, Run
+from ..types import AgentOutput, BudgetLimits
+from .answers import normalise
+from .members import members_of
+from .pattern import Pattern
+from .plan import Plan, plan_of
+
+__all__ = ["Vote", "VoteResult", "normalise"]
+
+
+class VoteResult(CoordinationResult, kw_only=True):
+    """``votes``: the outputs of those who were asked, in agent order. ``tally``: votes per answer, as its first
+    voter put it, most first. ``agreement_ratio``: the winner's votes among all successful ones."""
+
+    votes: list[AgentOutput] = []
+    winner: str = ""
+    agreement_ratio: float = 0.0
+    tally: dict[str, int] = {}
+
+
+class Vote(Pattern[VoteResult]):
+    """All of ``agents`` on the same task, and the majority's answer.
+
+    Answers are counted after ``normalise``. A tie goes to the answer that reached its count first in the order
+    of the agents, so that nothing depends on who is fastest. With ``stop_when_decided`` and fewer slots than
+    voters, votes that can no longer change the winner are not started. Fewer successful votes than ``quorum``
+    make no winner. A ``synthesizer`` words the answer; denied or failed, the winner stands as it is.
+
+    Agents: one per vote, and the synthesizer.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[Member],
+        synthesizer: Member | None = None,
+        max_concurrent: int | None = None,
+        normalise: Callable[[str], str] = normalise,
+        quorum: int | None = None,
+        stop_when_decided: bool = True,
+        *,
+        reserve_for_finalizer: bool | None = None,
+        name: str | None = None,
+        budget: BudgetLimits | None = None,
+        quote_limit: int | None = None,
+    ) -> None:
+        super().__init__(name=name, budget=budget, quote_limit=quote_limit)
+        if max_concurrent is not None and max_concurrent < 1:
+            raise ValueError(f"max_concurrent must be 1 or more, not {max_concurrent!r}")
+        if quorum is not None and not 1 <= quorum <= len(agents):
+            raise ValueError(f"quorum must be between 1 and the {len(agents)} agents, not {quorum!r}")
+        everyone = members_of(self.kind, [*agents, *([] if synthesizer is None or not agents else [synthesizer])])
+        self.agents = everyone[: len(agents)]
+        self.synthesizer = everyone[-1] if synthesizer is not None else None
+        self.max_concurrent = max_concurrent
+        self.normalise = normalise
+        self.quorum = quorum
+        self.stop_when_decided = stop_when_decided
+        self.reserve_for_finalizer = reserve_for_finalizer
+
+    async def execute(self, run: Run, task: str) -> VoteResult:
+        voters = run
+        if self.synthesizer is not None:
+            voters = run.keeping_back(self.synthesizer, when=self.reserve_for_finalizer)
+        already = len(voters.finished)
+        ballots = self._ballots(task, lambda: voters.finished[already:])
+        votes = await voters.fan_out(ballots, self.max_concurrent or len(self.agents))
+
+        good = [vote for vote in votes if vote.succeeded]
+        tally = self._count(good)
+        outputs = list(votes)
+        if not good or len(good) < (self.quorum or 1):
+            reason = None if run.denied else "no_output"
+            return run.result(
+                of=VoteResult, task=task, answer="", outputs=outputs, stop_reason=reason, votes=votes, tally=tally
+            )
+        answer = winner = next(iter(tally))
+        if self.synthesizer is not None:
+            made = await run.agent(
+                self.synthesizer, prompts.verdict_on_votes(task, tally, good, self.quote_limit)
+            )
+            outputs.append(made)
+            answer = made.answer if made.succeeded else winner
+        return run.result(
+            of=VoteResult,
+            task=task,
+            answer=answer,
+            outputs=outputs,
+            votes=votes,
+            winner=winner,
+            agreement_ratio=tally[winner] / len(good),
+            tally=tally,
+        )
+
+    def _ballots(self, task: str, finished: Callable[[], Sequence[AgentOutput]]) -> Iterator[tuple[Member, str]]:
+        """The voters, one whenever a slot opens, until nobody left could change the winner."""
+        for agent in self.agents:
+            if self.stop_when_decided and self._is_decided(finished(), len(self.agents)):
+                return
+            yield agent, task
+
+    def _is_decided(self, finished: Sequence[AgentOutput], voters: int) -> bool:
+        good = [vote for vote in finished if vote.succeeded]
+        if len(good) < (self.quorum or 1):
+            return False
+        counts = sorted(self._count(good).values(), reverse=True)
+        still_out = voters - len(finished)
+        # A tie would be decided by the order of the agents: only a lead that can't be caught up is safe.
+        return counts[0] - (counts[1] if len(counts) > 1 else 0) > still_out
+
+    def _count(self, good: Sequence[AgentOutput]) -> dict[str, int]:
+        """Votes per answer, worded as its first voter worded it; most first, ties by who got there first."""
+        counts: Counter[str] = Counter()
+        wording: dict[str, str] = {}
+        reached: dict[str, int] = {}
+        for place, vote in enumerate(good):
+            key = self.normalise(vote.answer)
+            wording.setdefault(key, vote.answer)
+            counts[key] += 1
+            reached[key] = place
+        ranked = sorted(counts, key=lambda key: (-counts[key], reached[key]))
+        return {wording[key]: counts[key] for key in ranked}
+
+    def plan(self, task: str = "", **inputs: Any) -> Plan:
+        everyone = sum(map(plan_of, self.agents), Plan())
+        saves = self.stop_when_decided and self.max_concurrent is not None and self.max_concurrent < len(self.agents)
+        if saves:
+            # The least: all of the first ones agree, and the slots that were open are not taken back.
+            needed = max(len(self.agents) // 2 + 1, self.quorum or 1)
+            least = sum(sorted(plan_of(agent).agents_min for agent in self.agents)[:needed])
+            everyone = Plan(
+                agents_min=least,
+                agents_max=everyone.agents_max,
+                spend=everyone.spend,
+                unestimated=everyone.unestimated,
+            )
+        return everyone if self.synthesizer is None else everyone + plan_of(self.synthesizer)
