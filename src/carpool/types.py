@@ -57,7 +57,7 @@ class TokenAccounting(Struct, frozen=True, kw_only=True, repr_omit_defaults=True
             and self.input_tokens >= 0 <= self.output_tokens
             and self.cache_read_tokens >= 0 <= self.cache_write_tokens
             and type(self.cost_usd) in _NUMBERS
-            and 0 <= self.cost_usd < _INFINITY
+            and 0 <= self.cost_usd <= _LARGEST
         ):
             return
         for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"):
@@ -317,8 +317,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 _NUMBERS = (float, int)
-_INFINITY = float("inf")
-_LARGEST = 1.7976931348623157e308  # adding reports up never makes an infinity that would then be refused
+_LARGEST = 1.7976931348623157e308  # the largest float: sums stop there, and an int beyond it is no amount
 
 
 def _refuse_unless_count(owner: Struct, name: str) -> None:
@@ -329,5 +328,5 @@ def _refuse_unless_count(owner: Struct, name: str) -> None:
 
 def _refuse_unless_amount(owner: Struct, name: str) -> None:
     value: object = getattr(owner, name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < _INFINITY:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _LARGEST:
         raise ValueError(f"{name} must be a number, 0 or more and finite, not {value!r}")

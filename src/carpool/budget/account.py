@@ -113,12 +113,12 @@ class Account:
         Without a wish only real spend at a limit refuses.
         """
         for name, index, cap in self.caps:
-            spent = self.spent[index]
-            if wish is None and spent < cap:
+            spent, back = self.spent[index], kept[index]
+            if wish is None and spent + back < cap:
                 continue
-            taken, back = self.held[index] - mine[index], kept[index]
+            taken = self.held[index] - mine[index]
             asked = 0 if wish is None else wish[index]
-            if spent >= cap or spent + taken + back + asked > cap:
+            if spent + back >= cap or spent + taken + back + asked > cap:
                 return Refusal(name, cap, spent, taken, asked, back)
         return self._unpriced_or_late(now)
 
@@ -136,7 +136,7 @@ class Account:
         self.agents += 1
         self.live[lease] = now
         if hold is not NOTHING:
-            self.held = _raw_sum(self.held, hold)
+            self.held = plus(self.held, hold)
 
     def settle(self, lease: int, held: Amount, spent: Amount, within: Amount, priced: bool) -> None:
         """End a lease that still held ``held``, and book the ``spent`` that no charge has booked before;
@@ -166,7 +166,7 @@ class Account:
     def rehold(self, before: Amount, after: Amount) -> None:
         """A lease that held ``before`` holds ``after`` from now on."""
         if before != after:
-            self.held = _raw_sum(minus(self.held, before), after)
+            self.held = plus(minus(self.held, before), after)
 
     def exceeded(self, over: Amount) -> None:
         """A lease that has now settled had charged ``over`` more than it held and reserved."""
@@ -211,7 +211,7 @@ class Account:
         return BudgetSnapshot(
             input_tokens=spent.input_tokens,
             output_tokens=spent.output_tokens,
-            total_tokens=self.spent[2],
+            total_tokens=min(self.spent[2], MOST),
             cost_usd=spent.cost_usd,
             agents_started=self.agents,
             limits=self.limits,
@@ -220,11 +220,6 @@ class Account:
             overrun=tokens_of(lacking(self.spent, self.within)),
             elapsed_s=self.elapsed(now),
         )
-
-
-def _raw_sum(one: Amount, other: Amount) -> Amount:
-    # Holds don't saturate: what is added must come off again exactly.
-    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
 
 
 def _in_unit(dimension: str, value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from .line import Line, Waiter
 if TYPE_CHECKING:
     from .lease import Lease
 
-__all__ = ["Book", "Step"]
+__all__ = ["Book", "Step", "wake"]
 
 
 class Step:
@@ -42,38 +42,47 @@ class Book:
         self.last_number = 0
 
     @contextmanager
-    def step(self) -> Iterator[Step]:
+    def step(self) -> Generator[Step]:
         """The lock, with what belongs before and after. Starting and settling, the two hot steps, write this
         out themselves."""
+        if self.dropped:
+            self.settle_dropped()
         step = Step()
         answered: list[Waiter] = []
-        with self.lock:
+        try:
+            with self.lock:
+                try:
+                    yield step
+                finally:
+                    if step.made_room and self.line:
+                        answered = self.ask_line()
+        finally:
+            wake(answered)
             if self.dropped:
                 self.settle_dropped()
-            try:
-                yield step
-            finally:
-                if step.made_room and self.line:
-                    answered = self.ask_line()
-        for waiter in answered:
-            waiter.wake()
 
     def ask_line(self) -> list[Waiter]:
         return self.line.ask_again(self.live)
 
     def drop(self, lease: Lease) -> None:
-        """Settle a lease that was garbage-collected: at once, or, inside somebody's step, in the next one."""
+        """Settle a lease that was garbage-collected: at once, or, inside somebody's step, after that."""
         self.dropped.append(lease)
         # The collector runs anywhere, also in a thread that has the lock: never wait for it here.
-        if not self.lock.acquire(blocking=False):
+        self.settle_dropped(blocking=False)
+
+    def settle_dropped(self, *, blocking: bool = True) -> None:
+        """Settle what was dropped, and let in who waited for that."""
+        if not self.lock.acquire(blocking=blocking):
             return
+        answered: list[Waiter] = []
         try:
-            self.settle_dropped()
-            answered = self.ask_line() if self.line else []
+            while self.dropped:
+                self.dropped.popleft().settle_locked(None)
+            if self.line:
+                answered = self.ask_line()
         finally:
             self.lock.release()
-        for waiter in answered:
-            waiter.wake()
+        wake(answered)
 
     def leave(self, waiter: Waiter) -> None:
         """Take ``waiter`` out of the line, and give back what it may just have been given."""
@@ -84,6 +93,17 @@ class Book:
         if lease is not None:
             lease.release()
 
-    def settle_dropped(self) -> None:
-        while self.dropped:
-            self.dropped.popleft().settle_locked(None)
+
+def wake(answered: Iterable[Waiter]) -> None:
+    """Wake everybody who has an answer. One that can't be woken keeps nobody else asleep.
+
+    :raises Exception: what the first ``wake`` raised that did, after all were called.
+    """
+    failure: Exception | None = None
+    for waiter in answered:
+        try:
+            waiter.wake()
+        except Exception as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure

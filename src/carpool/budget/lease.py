@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from msgspec.structs import replace
+
 from ..types import TokenAccounting
 from .amount import NOTHING, Amount, amount_of, lacking, lesser, plus, tokens_of
+from .book import wake
 
 if TYPE_CHECKING:
     from .purse import CoordinationBudget
@@ -65,9 +68,7 @@ class Lease:
         with book.step() as step:
             meter = self._metered()
             extra = None if tokens is None else lacking(amount_of(tokens), meter.room)
-            denial = self._purse.deny_call(meter.extra, extra)
-            if denial is not None:
-                raise denial
+            self._purse.refuse_call(meter.extra, extra)
             if extra is None or self._state != "held":
                 return
             for account, _ in self._purse.chain:
@@ -90,12 +91,12 @@ class Lease:
         """
         book = self._purse.book
         with book.lock:
-            if book.dropped:
-                book.settle_dropped()
             self.settle_locked(tokens)
-            answered = book.ask_line() if book.line else ()
-        for waiter in answered:
-            waiter.wake()
+            answered = book.ask_line() if book.line else None
+        if answered:
+            wake(answered)
+        if book.dropped:
+            book.settle_dropped()
         return self.charged
 
     def release(self) -> None:
@@ -137,17 +138,15 @@ class Lease:
             account.settle(self.number, held, spent, within, final.priced)
 
     def _settle_metered(self, meter: _Meter, reported: TokenAccounting | None) -> None:
-        final = meter.final(reported)
         held = plus(meter.room, meter.extra)
-        # Only what was not charged already; each charge is rounded up by itself, so compare what was booked.
-        spent = lacking(amount_of(final), meter.booked)
+        spent, priced = meter.outstanding(reported, self.hold)
         within = lesser(spent, held)
         for account, _ in self._purse.chain:
             account.rehold(held, NOTHING)
-            account.settle(self.number, NOTHING, NOTHING, NOTHING, final.priced)
-            account.book(spent, within, final.priced)
+            account.settle(self.number, NOTHING, NOTHING, NOTHING, priced)
+            account.book(spent, within, priced)
             account.exceeded(meter.overrun)
-        meter.charged, meter.wish = final, None
+        meter.end(spent, reported)
         meter.room, meter.extra = lacking(held, spent), NOTHING
 
     def _metered(self) -> _Meter:
@@ -184,19 +183,32 @@ class _Meter:
         self.overrun = NOTHING
 
     def charge(self, tokens: TokenAccounting, spent: Amount, over: Amount) -> None:
-        self.charged = tokens if self.charged is None else self.charged + tokens
         self.booked = plus(self.booked, spent)
+        self.charged = self._at_cost(tokens if self.charged is None else self.charged + tokens)
         self.overrun = plus(self.overrun, over)
         self.room, self.extra, self.wish = lacking(self.room, spent), NOTHING, None
 
-    def final(self, reported: TokenAccounting | None) -> TokenAccounting:
-        charged, wish = self.charged, self.wish
+    def outstanding(self, reported: TokenAccounting | None, hold: TokenAccounting) -> tuple[Amount, bool]:
+        """What the end still has to book beside the charges, and whether its price is known."""
         if reported is not None:
-            return reported if charged is None else charged.largest(reported)
-        if wish is not None:
-            return wish if charged is None else charged + wish
-        # Asked whether it may go on, but neither charged nor reserved anything: as if it had not asked.
-        return charged if charged is not None else tokens_of(self.room)
+            return lacking(amount_of(reported), self.booked), reported.priced
+        if self.wish is not None:
+            return amount_of(self.wish), self.wish.priced
+        # It asked whether it may go on, but neither charged nor reserved anything: as if it had not asked.
+        return (self.room, hold.priced) if self.charged is None else (NOTHING, True)
+
+    def end(self, spent: Amount, reported: TokenAccounting | None) -> None:
+        before = self.charged or _NONE
+        self.booked = plus(self.booked, spent)
+        if reported is not None:
+            self.charged = self._at_cost(before.largest(reported))
+        elif spent != NOTHING:
+            self.charged = self._at_cost(before + (self.wish or tokens_of(spent)))
+        self.wish = None
+
+    def _at_cost(self, tokens: TokenAccounting) -> TokenAccounting:
+        """``tokens`` at what is booked for them: a sum of floats would drift away from that."""
+        return replace(tokens, cost_usd=tokens_of(self.booked).cost_usd)
 
 
 _NONE = TokenAccounting()

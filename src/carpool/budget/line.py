@@ -92,8 +92,7 @@ class Line:
         """Let in whom there is room for now, refuse who can't ever be; returns those who have an answer."""
         answered: list[Waiter] = []
         while True:
-            for waiters in sorted(self._alike.values(), key=lambda alike: alike[0].order):
-                self._ask(waiters, answered)
+            self._ask_all(answered)
             if not self._alike or self._somebody_can_settle(live):
                 return answered
             last = max((each for each in self._all() if each.ancestors), key=lambda each: each.order, default=None)
@@ -103,14 +102,17 @@ class Line:
             self.remove(last)
             answered.append(last)
 
-    def _ask(self, waiters: deque[Waiter], answered: list[Waiter]) -> None:
-        while waiters:
-            first = waiters[0]
+    def _ask_all(self, answered: list[Waiter]) -> None:
+        """Ask everybody once, in the order in which they came; of those who ask alike, until the first no."""
+        refused: set[tuple[int, Amount | None, int]] = set()
+        while asking := [alike for kind, alike in self._alike.items() if kind not in refused]:
+            first = min(asking, key=lambda alike: alike[0].order)[0]
             denial = first.purse.deny(first.hold, first.depth)
             if denial is None:
                 first.lease = first.purse.begin(first.hold, first.estimate)
             elif getattr(denial, "held_back", False):
-                return
+                refused.add(_kind(first))
+                continue
             else:
                 first.denial = denial
             self.remove(first)

@@ -60,9 +60,9 @@ class CoordinationBudget:
         """
         hold = None if estimate is None else amount_of(estimate)
         book = self.book
+        if book.dropped:
+            book.settle_dropped()
         with book.lock:
-            if book.dropped:
-                book.settle_dropped()
             denial = self.deny(hold, depth)
             if denial is not None:
                 raise denial
@@ -129,9 +129,17 @@ class CoordinationBudget:
         return CoordinationBudget(parent=self, _kept=(amount, agents))
 
     def raise_limits(self, limits: BudgetLimits) -> None:
-        """Replace the dimensions that ``limits`` gives, up or down; those who wait are asked again."""
+        """Replace the dimensions that ``limits`` gives, up or down; those who wait are asked again.
+
+        ``unpriced="allow"`` is given too; its default leaves things as they are.
+        """
         with self.book.step() as step:
-            given = {name: value for name in limits.__struct_fields__ if (value := getattr(limits, name)) is not None}
+            default = BudgetLimits()
+            given = {
+                name: value
+                for name in limits.__struct_fields__
+                if (value := getattr(limits, name)) != getattr(default, name)
+            }
             self._account.set_limits(replace(self._account.limits, **given))
             step.freed()
 
@@ -209,13 +217,16 @@ class CoordinationBudget:
                 return self._error(account, refusal, held_back=held_back)
         return None
 
-    def deny_call(self, mine: Amount, wish: Amount | None) -> BudgetError | None:
-        """The error that a model call would meet whose lease holds ``mine`` and asks for ``wish`` instead."""
+    def refuse_call(self, mine: Amount, wish: Amount | None) -> None:
+        """Raise what a model call meets whose lease holds ``mine`` and asks for ``wish`` instead, if anything.
+
+        :raises BudgetExhausted: from here, where no name holds it: one that did would keep its own traceback,
+            and with it the lease, alive.
+        """
         now = self.book.clock.monotonic()
         for account, kept in self.chain:
             if not account.unlimited and (refusal := account.call_refusal(mine, wish, now, kept[0])):
-                return self._error(account, refusal, held_back=False)
-        return None
+                raise self._error(account, refusal, held_back=False)
 
     def begin(self, hold: Amount | None, estimate: TokenAccounting | None) -> Lease:
         """Start an agent that nothing denies."""
