@@ -6,7 +6,7 @@ thread; a subscriber has its own place in the log and misses nothing, however sl
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -39,11 +39,11 @@ class EventLog:
 
         An event fresh from its constructor is numbered in place; one that has a number already is copied.
         """
-        if event.seq:
-            event = replace(event)
-        if event.timestamp is None:
-            force_setattr(event, "timestamp", self._clock.now())
+        timestamp = event.timestamp or self._clock.now()
         with self._lock:
+            if event.seq:  # asked under the lock: another thread may have appended the same event
+                event = replace(event)
+            force_setattr(event, "timestamp", timestamp)
             force_setattr(event, "seq", len(self._events) + 1)
             self._events.append(event)
             wakers = tuple(self._wakers) if self._wakers else None
@@ -82,7 +82,7 @@ class EventLog:
                 await arrived.wait()
 
     @contextmanager
-    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+    def waking(self, wake: Callable[[], None]) -> Generator[None]:
         """Within the block, ``wake`` is called after every append, in whatever thread that happens."""
         self._wakers.add(wake)
         try:
@@ -98,7 +98,7 @@ class EventLog:
         """
         events = list(self._events)
         before = ""
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to load
             for event in events:
                 fields = msgspec.json.decode(encode(event), type=dict[str, Any])
                 if event.seq == len(events):
@@ -117,7 +117,7 @@ class EventLog:
             try:
                 fields = msgspec.json.decode(line, type=dict[str, Any])
                 event = decode(msgspec.json.encode({k: v for k, v in fields.items() if k not in _CHAIN}))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise JournalCorrupt(f"{path}:{number}", f"not an event: {error}") from None
             log.append(event)
         return log
@@ -129,10 +129,10 @@ def verify_jsonl(path: str | Path) -> int | None:
     for expected, line in enumerate(_lines(path), start=1):
         try:
             fields = msgspec.json.decode(line, type=dict[str, Any])
-        except ValueError:
+            claimed = fields.pop("sha256", None)
+            before = _link(before, fields)
+        except (ValueError, RecursionError):
             return expected
-        claimed = fields.pop("sha256", None)
-        before = _link(before, fields)
         if ended or claimed != before or fields.get("seq") != expected:
             return expected
         ended = bool(fields.get("last", False))
@@ -144,7 +144,7 @@ _CHAIN = ("sha256", "last")
 
 
 def _lines(path: str | Path) -> list[bytes]:
-    with open(path, "rb") as file:
+    with open(path, "rb") as file:  # noqa: PTH123 - as above
         return file.read().splitlines()
 
 

@@ -62,7 +62,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="ki
 class UnknownEvent(Event, frozen=True, tag="unknown"):
     """An event of a kind that this version does not know; ``data`` is all that was read, kept as it was."""
 
-    kind: str = field(name="unknown_kind", default="")  # pyright: ignore
+    kind: str = field(name="unknown_kind", default="")  # pyright: ignore[reportIncompatibleVariableOverride]
     data: dict[str, Any] = {}
 
 
@@ -285,10 +285,17 @@ _KINDS = {event.kind: event for event in _KNOWN}
 
 
 def encode(event: Event) -> bytes:
-    """One event as JSON, without a line break; fields at their defaults are left out."""
-    if isinstance(event, UnknownEvent):
-        return msgspec.json.encode(event.data | {"seq": event.seq, "timestamp": event.timestamp})
-    return msgspec.json.encode(event)
+    """One event as JSON, without a line break; fields at their defaults are left out.
+
+    Of an unknown kind, what was read; a character that UTF-8 can't encode becomes a question mark.
+    """
+    fields: Any = event.data | _set_since_read(event) if isinstance(event, UnknownEvent) else event
+    try:
+        return msgspec.json.encode(fields)
+    except UnicodeEncodeError:
+        import json  # an error's text may hold the name of a file that is no UTF-8: rare, and no reason to lose a log
+
+        return json.dumps(msgspec.to_builtins(fields), ensure_ascii=False).encode(errors="replace")
 
 
 def decode(text: bytes | str) -> Event:
@@ -296,18 +303,30 @@ def decode(text: bytes | str) -> Event:
 
     :raises ValueError: when it is no JSON object, has no ``kind``, or a field has the wrong type.
     """
-    fields = msgspec.json.decode(text, type=dict[str, Any])
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, Any])
+    except RecursionError:
+        raise ValueError("an event is not nested this deep") from None
     kind = fields.get("kind")
     if not isinstance(kind, str):
         raise ValueError("an event needs a kind")
     if kind not in _KINDS:
-        known = msgspec.convert({"kind": "unknown"} | {name: fields[name] for name in _COMMON if name in fields}, _Seen)
+        known = _common(fields)
         return UnknownEvent(kind=kind, data=fields, run=known.run, seq=known.seq, timestamp=known.timestamp)
     return msgspec.convert(fields, _KINDS[kind])
 
 
-_COMMON = ("run", "seq", "timestamp")
-
-
 class _Seen(Event, frozen=True, tag="unknown"):
     pass
+
+
+def _common(fields: dict[str, Any]) -> Event:
+    """What every event has, of an unknown one."""
+    present = {name: fields[name] for name in ("run", "seq", "timestamp") if name in fields}
+    return msgspec.convert({"kind": "unknown"} | present, _Seen)
+
+
+def _set_since_read(event: UnknownEvent) -> dict[str, Any]:
+    """What a log has set; all else is written as it was read, to the last digit."""
+    read = _common(event.data)
+    return {name: new for name in ("seq", "timestamp") if (new := getattr(event, name)) != getattr(read, name)}

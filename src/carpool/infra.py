@@ -1,16 +1,20 @@
-"""What a team shares, state, log, budget, tools and clock, and the making of each agent's runtime from it."""
+"""What a team shares: state, log, policies, budget, tools and rights; and the making of runtimes from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .actions import Tier
 from .budget import CoordinationBudget, Lease
 from .clock import Clock, SystemClock
 from .eventlog import EventLog
 from .events import LimitsRaised
+from .mailbox import Mailbox
+from .policy import Approvals, Approver, PolicyEngine
 from .recall import RecallSource
 from .runtime import Identity, Runtime, TeamContext
+from .secrets import Redactor
 from .state import OverlayState, StateStore
 from .tools import Tool, as_tool
 from .types import AgentOutput, BudgetLimits, TokenAccounting
@@ -26,18 +30,29 @@ class SharedInfra:
         *,
         state: StateStore | None = None,
         log: EventLog | None = None,
+        policies: PolicyEngine | None = None,
         budget: CoordinationBudget | BudgetLimits | None = None,
         journal: RecallSource | None = None,
         tools: Iterable[Tool | Callable[..., Any]] = (),
+        granted_tier: Tier = "full_access",
+        approver: Approver | None = None,
+        secrets: Iterable[str] = (),
         clock: Clock | None = None,
     ) -> None:
         """``budget`` takes limits or a budget; ``tools`` are what agents may name in their ``spec.tools``.
 
-        :raises ValueError: when two tools have one name.
+        A tool beyond ``granted_tier`` runs only if ``approver(request)`` says ``True`` to exactly that call.
+        ``secrets`` are values that never enter the log, an error or a result of an action.
+
+        :raises ValueError: when two tools have one name, or a secret is too short to be found.
         """
         self.clock = clock or SystemClock()
-        self.state = state or StateStore(clock=self.clock)
+        self.state = state if state is not None else StateStore(clock=self.clock)
         self.log = log if log is not None else EventLog(clock=self.clock)
+        self.policies = policies if policies is not None else PolicyEngine()
+        self.granted_tier: Tier = granted_tier
+        self.approvals = Approvals(approver)
+        self.redactor = Redactor(secrets)
         self.journal = journal
         if not isinstance(budget, CoordinationBudget):
             budget = CoordinationBudget(budget, clock=self.clock)
@@ -47,6 +62,19 @@ class SharedInfra:
             if each.schema.name in self.tools:
                 raise ValueError(f"two tools are called {each.schema.name!r}")
             self.tools[each.schema.name] = each
+
+    def team(self, *, state: StateStore, log: EventLog, mailbox: Mailbox | None = None) -> TeamContext:
+        """What runtimes on this infra have in common, with the state and log that they act on."""
+        return TeamContext(
+            state=state,
+            log=log,
+            clock=self.clock,
+            policies=self.policies,
+            granted_tier=self.granted_tier,
+            approvals=self.approvals,
+            redactor=self.redactor,
+            mailbox=mailbox,
+        )
 
     def begin_agent(self, estimate: TokenAccounting | None = None) -> Lease:
         """Ask the budget for one start, outside any pattern.
@@ -65,13 +93,13 @@ class SharedInfra:
         self.log.append(LimitsRaised(snapshot=self.budget.snapshot()))
 
     def make_runtime(self) -> Runtime:
-        """A runtime on the shared state and log, with tools of its own to begin from."""
-        return Runtime(TeamContext(self.state, self.log, self.clock), self.tools)
+        """A runtime on the shared state, log and policies, with tools of its own to begin from."""
+        return Runtime(self.team(state=self.state, log=self.log), self.tools)
 
     def make_isolated_runtime(self, agent_name: str) -> tuple[Runtime, AgentContext]:
         """A runtime on an overlay of the state and a log of its own, until its context is merged."""
         context = AgentContext(self, agent_name)
-        team = TeamContext(context.state, context.log, self.clock)
+        team = self.team(state=context.state, log=context.log)
         return Runtime(team, self.tools, Identity(agent=agent_name)), context
 
 

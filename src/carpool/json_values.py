@@ -23,7 +23,7 @@ def json_copy(value: Any, path: str = "$") -> Any:
 
 
 def _copy(value: Any, path: str, depth: int) -> Any:
-    kind = type(value)
+    kind: object = type(value)
     if value is None or kind is bool or kind is int:
         return value
     if kind is str:
@@ -38,7 +38,9 @@ def _copy(value: Any, path: str, depth: int) -> Any:
         return [_copy(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     if kind is dict:
         return {_key(key, path): _copy(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
-    raise ValueError(f"{path} is a {kind.__qualname__}, which is not JSON; pass dicts, lists, strings and numbers")
+    raise ValueError(
+        f"{path} is a {type(value).__qualname__}, which is not JSON; pass dicts, lists, strings and numbers"
+    )
 
 
 def _key(key: Any, path: str) -> str:

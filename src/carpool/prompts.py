@@ -74,10 +74,10 @@ def synthesis(task: str, outputs: Sequence[AgentOutput], limit: int | None = Non
     return f"{task}\n\nSeveral agents have answered. Make one answer of theirs.\n\n{answers(outputs, limit)}"
 
 
-def verdict_on_votes(
-    task: str, tally: dict[str, int], outputs: Sequence[AgentOutput], limit: int | None = None
-) -> str:
-    counts = "\n\n".join(quote(f"{count} of {sum(tally.values())} votes", answer, limit) for answer, count in tally.items())
+def verdict_on_votes(task: str, tally: dict[str, int], outputs: Sequence[AgentOutput], limit: int | None = None) -> str:
+    counts = "\n\n".join(
+        quote(f"{count} of {sum(tally.values())} votes", answer, limit) for answer, count in tally.items()
+    )
     return (
         f"{task}\n\nSeveral agents have voted. The count:\n\n{counts}\n\n"
         f"Their answers in full follow. State the answer that they support.\n\n{answers(outputs, limit)}"

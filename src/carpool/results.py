@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from .budget import is_budget_skipped
 from .types import AgentOutput, BudgetSnapshot, TokenAccounting
 
-__all__ = ["CoordinationResult", "STOP_REASONS", "stop_reason_of", "usage_of"]
+__all__ = ["STOP_REASONS", "CoordinationResult", "stop_reason_of", "usage_of"]
 
 STOP_REASONS = ("completed", "budget_exhausted", "no_output", "max_rounds", "failed")
 

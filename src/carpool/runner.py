@@ -54,8 +54,7 @@ class FunctionRunner:
         self._async = {
             name
             for name, function in self._functions.items()
-            if inspect.iscoroutinefunction(function)
-            or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - objects with async __call__
+            if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - objects with async __call__
         }
         self._threads = anyio.CapacityLimiter(float("inf"))
 

@@ -12,12 +12,13 @@ from datetime import datetime
 from threading import RLock
 from typing import Any, Literal
 
-import anyio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .clock import Clock, SystemClock
 from .errors import StateConflict
 from .json_values import json_copy, json_equal
+from .turnstile import Turnstile
 
 __all__ = ["OnConflict", "OverlayState", "StateStore", "StateTransition"]
 
@@ -53,7 +54,7 @@ class StateStore:
         self._values: dict[str, Any] = {}
         self._versions: dict[str, int] = {}
         self._transitions: list[StateTransition] = []
-        self._proposals: anyio.Lock | None = None
+        self._proposals = Turnstile()
         if initial:
             self.replace_all(initial)
 
@@ -87,7 +88,7 @@ class StateStore:
     def transitions(self, since: int = 0) -> list[StateTransition]:
         """The changes after the first ``since``, oldest first."""
         with self._lock:
-            return self._transitions[max(0, since) :]
+            return [_handed_out(transition) for transition in self._transitions[max(0, since) :]]
 
     @property
     def transition_count(self) -> int:
@@ -157,8 +158,6 @@ class StateStore:
     def proposal_lock(self) -> AbstractAsyncContextManager[None]:
         """``async with`` it around a proposal: proposals on one store run one after the other, so that a
         rollback can't take back what another agent wrote."""
-        if self._proposals is None:
-            self._proposals = anyio.Lock()
         return self._proposals
 
     # What an overlay does differently; all under the lock
@@ -185,15 +184,15 @@ class StateStore:
         version = self._write(key, value)
         transition = StateTransition(
             key=key,
-            old_value=None if old is _ABSENT else json_copy(old),
-            new_value=None if value is _ABSENT else json_copy(value),
+            old_value=None if old is _ABSENT else old,
+            new_value=None if value is _ABSENT else value,
             actor=actor,
             version=version,
             timestamp=self._clock.now(),
             deleted=value is _ABSENT,
         )
         self._transitions.append(transition)
-        return transition
+        return _handed_out(transition)
 
 
 class OverlayState(StateStore):
@@ -276,6 +275,11 @@ class OverlayState(StateStore):
         self._values[key] = _DELETED if value is _ABSENT else value
         self._versions[key] = self._versions.get(key, 0) + 1
         return self.version(key)
+
+
+def _handed_out(transition: StateTransition) -> StateTransition:
+    """With values of its own: those inside are the store's."""
+    return replace(transition, old_value=json_copy(transition.old_value), new_value=json_copy(transition.new_value))
 
 
 def _place(key: str) -> str:

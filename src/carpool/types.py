@@ -266,9 +266,7 @@ class AgentOutcome(Struct, frozen=True, kw_only=True):
             description=f"stopped after {turns} of at most {max_turns} turns",
             data={"turns": turns, "max_turns": max_turns},
         )
-        return cls(
-            status=OutcomeStatus.TIMEOUT, summary=summary, evidence=[stop], metrics=OutcomeMetrics(turns=turns)
-        )
+        return cls(status=OutcomeStatus.TIMEOUT, summary=summary, evidence=[stop], metrics=OutcomeMetrics(turns=turns))
 
     @classmethod
     def give_up(cls, reason: str) -> AgentOutcome:

@@ -293,10 +293,10 @@ def check_conservation(teller: Teller, rows: list[Row]) -> None:
 CALM = settings(deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 
 TestTheBudgetAgreesWithTheContract = BudgetMachine.TestCase
-TestTheBudgetAgreesWithTheContract.settings = settings(CALM, max_examples=150, stateful_step_count=40)
+TestTheBudgetAgreesWithTheContract.settings = settings(CALM, max_examples=100, stateful_step_count=35)
 
 TestTheBudgetAgreesWithTheContractAtItsUpperEnd = HugeBudgetMachine.TestCase
-TestTheBudgetAgreesWithTheContractAtItsUpperEnd.settings = settings(CALM, max_examples=60, stateful_step_count=25)
+TestTheBudgetAgreesWithTheContractAtItsUpperEnd.settings = settings(CALM, max_examples=40, stateful_step_count=25)
 
 
 # The same operations from eight threads

@@ -257,17 +257,44 @@ def test_room_that_a_child_purse_gives_back_is_everybodys(hundred: CoordinationB
     assert waiter.lease is not None
 
 
-def test_a_lease_collected_inside_somebodys_step_still_lets_a_waiter_in() -> None:
-    """The collector runs anywhere, also in the middle of a step: who then waits must not wait for ever."""
+STEPS: dict[str, Callable[[CoordinationBudget, list[Lease]], object]] = {
+    "a snapshot": lambda budget, _: budget.snapshot(),
+    "what remains": lambda budget, _: budget.remaining(),
+    "a start": lambda budget, others: others.append(budget.try_begin_agent(tokens(1))),
+    "a denied start": lambda budget, _: denied(lambda: budget.try_begin_agent(tokens(101))),
+    "a start through the line": lambda budget, others: others.append(
+        let_in(budget.begin_or_wait(tokens(1), 1, (), asleep))
+    ),
+    "a denied start through the line": lambda budget, _: denied(
+        lambda: budget.begin_or_wait(tokens(101), 1, (), asleep)
+    ),
+    "a reservation": lambda _, others: others[0].reserve(tokens(1)),
+    "a charge": lambda _, others: others[0].charge(tokens(1)),
+    "a settlement": lambda _, others: others[0].settle(tokens(1)),
+    "a release": lambda _, others: others[0].release(),
+    "new limits": lambda budget, _: budget.raise_limits(BudgetLimits(max_agents=50)),
+    "another lease collected": lambda _, others: others.pop(),
+}
+
+
+def denied(start: Callable[[], object]) -> None:
+    with pytest.raises(BudgetExhausted):
+        start()
+
+
+@pytest.mark.parametrize("step", list(STEPS))
+def test_a_lease_collected_inside_a_step_lets_a_waiter_in_when_the_step_ends(step: str) -> None:
+    """The collector runs anywhere, also in the middle of a step: who waits must not wait for a next one."""
     clock = CollectingClock()
     budget = CoordinationBudget(BudgetLimits(max_input_tokens=100), clock=clock)
+    others = [let_in(budget.begin_or_wait(tokens(1), 1, (), asleep)) for _ in range(2)]
     clock.lost = [let_in(budget.begin_or_wait(tokens(60), 1, (), asleep))]
     bell = Bell()
-    waiter = made_to_wait(budget.begin_or_wait(tokens(40 + 1), 1, (), bell))
+    waiter = made_to_wait(budget.begin_or_wait(tokens(60), 1, (), bell))
     clock.lost[0].charge(tokens(1))
 
     clock.armed = True
-    budget.snapshot()
+    STEPS[step](budget, others)
 
     assert clock.lost == []
     assert bell.rung == 1

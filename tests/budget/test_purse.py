@@ -221,6 +221,20 @@ def test_recording_never_raises_however_exhausted_the_purse_is() -> None:
     assert budget.snapshot().input_tokens == 2**64 - 1
 
 
+def test_a_replayed_agent_takes_its_slot_and_books_its_spend_unasked() -> None:
+    root = CoordinationBudget(BudgetLimits(max_agents=1, max_input_tokens=5))
+    child = root.child(BudgetLimits())
+
+    child.record_replayed(tokens(4))
+    child.record_replayed(tokens(4))
+    child.record_replayed(None)
+
+    for purse in (root, child):
+        now = purse.snapshot()
+        assert (now.agents_started, now.input_tokens, now.held, now.overrun) == (3, 8, NOTHING, NOTHING)
+    assert root.is_exhausted
+
+
 # Exhausted, remaining
 
 

@@ -88,13 +88,12 @@ class Account:
     # Asking
 
     def refusal(
-        self, hold: Amount | None, depth: int, now: float, kept: tuple[Amount, int], *, ignore_holds: bool = False
+        self, hold: Amount, depth: int, now: float, kept: tuple[Amount, int], *, ignore_holds: bool = False
     ) -> Refusal | None:
         """Why one more agent may not start here, or ``None``; ``kept`` is what must be left to others."""
         held = NOTHING if ignore_holds else self.held
         for name, index, cap in self.caps:
-            spent, taken, back = self.spent[index], held[index], kept[0][index]
-            asked = 0 if hold is None else hold[index]
+            spent, taken, back, asked = self.spent[index], held[index], kept[0][index], hold[index]
             if spent + taken + back >= cap or spent + taken + back + asked > cap:
                 return Refusal(name, cap, spent, taken, asked, back)
         limits = self.limits
@@ -132,8 +131,8 @@ class Account:
 
     # Telling
 
-    def begin(self, lease: int, hold: Amount, now: float) -> None:
-        self.agents += 1
+    def begin(self, lease: int, hold: Amount, now: float, slots: int) -> None:
+        self.agents += slots
         self.live[lease] = now
         if hold is not NOTHING:
             self.held = plus(self.held, hold)
@@ -147,14 +146,15 @@ class Account:
         if held is not NOTHING:
             self.held = minus(self.held, held)
             self.within = plus(self.within, within)
-        self.spent = plus(self.spent, spent)
+        before = self.spent  # plus(), written out: this is the one addition that every agent pays for
+        self.spent = before[0] + spent[0], before[1] + spent[1], before[2] + spent[2], before[3] + spent[3]
         if not priced:
             self.unpriced = True
 
-    def take_back(self, lease: int) -> None:
-        """End a lease whose agent never started: it took no slot, and no time has begun."""
+    def take_back(self, lease: int, slots: int) -> None:
+        """End a lease whose agent never started: its slot is free again, and no time has begun."""
         del self.live[lease]
-        self.agents -= 1
+        self.agents -= slots
 
     def book(self, spent: Amount, within: Amount, priced: bool) -> None:
         """Book spend of which ``within`` is no overrun."""

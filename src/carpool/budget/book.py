@@ -54,7 +54,7 @@ class Book:
                 try:
                     yield step
                 finally:
-                    if step.made_room and self.line:
+                    if step.made_room and self.line.waiting:
                         answered = self.ask_line()
         finally:
             wake(answered)
@@ -78,7 +78,7 @@ class Book:
         try:
             while self.dropped:
                 self.dropped.popleft().settle_locked(None)
-            if self.line:
+            if self.line.waiting:
                 answered = self.ask_line()
         finally:
             self.lock.release()

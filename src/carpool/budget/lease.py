@@ -1,7 +1,7 @@
 """A place in the budget for one start: holds what it may spend, books what it does, gives back the rest.
 
-    held ── settle ──▶ settled          charge and reserve keep it held;
-      └──── release ─▶ released         after the end only a late charge still counts
+held ── settle ──▶ settled          charge and reserve keep it held;
+  └──── release ─▶ released         after the end only a late charge still counts
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ class Lease:
     exception or a cancellation, and a lease that is dropped without either is settled when it is collected.
     """
 
-    __slots__ = ("__weakref__", "_estimate", "_final", "_hold", "_meter", "_purse", "_state", "number")
+    __slots__ = ("__weakref__", "_estimate", "_final", "_hold", "_meter", "_purse", "_slots", "_state", "number")
 
-    def __init__(self, purse: CoordinationBudget, number: int, hold: Amount, estimate: TokenAccounting | None) -> None:
+    def __init__(
+        self, purse: CoordinationBudget, number: int, hold: Amount, estimate: TokenAccounting | None, slots: int
+    ) -> None:
         self.number = number  # its key among the leases in flight
+        self._slots = slots  # 0 for one that was not asked about
         self._purse = purse
         self._hold = hold
         self._estimate = estimate
@@ -91,13 +94,13 @@ class Lease:
         """
         book = self._purse.book
         with book.lock:
-            self.settle_locked(tokens)
-            answered = book.ask_line() if book.line else None
+            final = self.settle_locked(tokens)
+            answered = book.ask_line() if book.line.waiting else None
         if answered:
             wake(answered)
         if book.dropped:
             book.settle_dropped()
-        return self.charged
+        return final
 
     def release(self) -> None:
         """End the lease of an agent that never started: its hold and its slot go back."""
@@ -107,7 +110,7 @@ class Lease:
                 still_held = self._hold if meter is None else plus(meter.room, meter.extra)
                 for account, _ in self._purse.chain:
                     account.rehold(still_held, NOTHING)
-                    account.take_back(self.number)
+                    account.take_back(self.number, self._slots)
                 self._state = "released"
                 step.freed()
 
@@ -123,21 +126,21 @@ class Lease:
 
     # Under the book's lock
 
-    def settle_locked(self, reported: TokenAccounting | None) -> None:
+    def settle_locked(self, reported: TokenAccounting | None) -> TokenAccounting:
         if self._state != "held":
-            return
+            return self.charged
         self._state = "settled"
         if self._meter is not None:
-            self._settle_metered(self._meter, reported)
-            return
+            return self._settle_metered(self._meter, reported)
         # Never charged, never reserved: the usual case, and the hot one.
         self._final = final = reported or self._estimate or _NONE
         spent, held = amount_of(final), self._hold
         within = NOTHING if held is NOTHING else lesser(spent, held)
         for account, _ in self._purse.chain:
             account.settle(self.number, held, spent, within, final.priced)
+        return final
 
-    def _settle_metered(self, meter: _Meter, reported: TokenAccounting | None) -> None:
+    def _settle_metered(self, meter: _Meter, reported: TokenAccounting | None) -> TokenAccounting:
         held = plus(meter.room, meter.extra)
         spent, priced = meter.outstanding(reported, self.hold)
         within = lesser(spent, held)
@@ -148,6 +151,7 @@ class Lease:
             account.exceeded(meter.overrun)
         meter.end(spent, reported)
         meter.room, meter.extra = lacking(held, spent), NOTHING
+        return meter.charged or _NONE
 
     def _metered(self) -> _Meter:
         if self._meter is None:

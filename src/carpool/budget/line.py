@@ -31,7 +31,7 @@ class Waiter:
     def __init__(
         self,
         purse: CoordinationBudget,
-        hold: Amount | None,
+        hold: Amount,
         estimate: TokenAccounting | None,
         depth: int,
         ancestors: tuple[int, ...],
@@ -57,18 +57,15 @@ class Line:
 
     def __init__(self) -> None:
         # Starts that ask the same of the same purse fit or don't fit alike: only the first is asked.
-        self._alike: dict[tuple[int, Amount | None, int], deque[Waiter]] = {}
+        self.waiting: dict[tuple[int, Amount, int], deque[Waiter]] = {}
         self._inside: dict[int, int] = {}  # lease number -> how many wait inside it
         self._count = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._alike)
 
     def join(self, waiter: Waiter, live: dict[int, float]) -> bool:
         """Take a place, unless nobody could then ever settle."""
         self._count += 1
         waiter.order = self._count
-        self._alike.setdefault(_kind(waiter), deque()).append(waiter)
+        self.waiting.setdefault(_kind(waiter), deque()).append(waiter)
         for lease in waiter.ancestors:
             self._inside[lease] = self._inside.get(lease, 0) + 1
         if self._somebody_can_settle(live):
@@ -78,11 +75,11 @@ class Line:
 
     def remove(self, waiter: Waiter) -> None:
         key = _kind(waiter)
-        if waiter not in self._alike.get(key, ()):
+        if waiter not in self.waiting.get(key, ()):
             return
-        self._alike[key].remove(waiter)
-        if not self._alike[key]:
-            del self._alike[key]
+        self.waiting[key].remove(waiter)
+        if not self.waiting[key]:
+            del self.waiting[key]
         for lease in waiter.ancestors:
             self._inside[lease] -= 1
             if not self._inside[lease]:
@@ -93,7 +90,7 @@ class Line:
         answered: list[Waiter] = []
         while True:
             self._ask_all(answered)
-            if not self._alike or self._somebody_can_settle(live):
+            if not self.waiting or self._somebody_can_settle(live):
                 return answered
             last = max((each for each in self._all() if each.ancestors), key=lambda each: each.order, default=None)
             if last is None:
@@ -104,8 +101,8 @@ class Line:
 
     def _ask_all(self, answered: list[Waiter]) -> None:
         """Ask everybody once, in the order in which they came; of those who ask alike, until the first no."""
-        refused: set[tuple[int, Amount | None, int]] = set()
-        while asking := [alike for kind, alike in self._alike.items() if kind not in refused]:
+        refused: set[tuple[int, Amount, int]] = set()
+        while asking := [alike for kind, alike in self.waiting.items() if kind not in refused]:
             first = min(asking, key=lambda alike: alike[0].order)[0]
             denial = first.purse.deny(first.hold, first.depth)
             if denial is None:
@@ -122,9 +119,9 @@ class Line:
         return len(live) > sum(lease in live for lease in self._inside)
 
     def _all(self) -> Iterable[Waiter]:
-        for waiters in self._alike.values():
+        for waiters in self.waiting.values():
             yield from waiters
 
 
-def _kind(waiter: Waiter) -> tuple[int, Amount | None, int]:
+def _kind(waiter: Waiter) -> tuple[int, Amount, int]:
     return id(waiter.purse), waiter.hold, waiter.depth

@@ -58,7 +58,7 @@ class CoordinationBudget:
             one, or time or depth are over; ``held_back`` says that only holds stand in the way.
         :raises AgentLimitReached: when ``max_agents`` were started. After any error nothing has changed.
         """
-        hold = None if estimate is None else amount_of(estimate)
+        hold = NOTHING if estimate is None else amount_of(estimate)
         book = self.book
         if book.dropped:
             book.settle_dropped()
@@ -82,7 +82,7 @@ class CoordinationBudget:
 
         :raises BudgetError: when it is refused, or when waiting could never end.
         """
-        hold = None if estimate is None else amount_of(estimate)
+        hold = NOTHING if estimate is None else amount_of(estimate)
         book = self.book
         with book.step():
             denial = self.deny(hold, depth)
@@ -93,6 +93,11 @@ class CoordinationBudget:
                 if book.line.join(waiter, book.live):
                     return waiter
             raise denial
+
+    def begin_ungated(self) -> Lease:
+        """A lease for an agent that is not asked about: no slot, no hold; what it spends is booked like any."""
+        with self.book.step():
+            return self.begin(NOTHING, None, slots=0)
 
     # Telling
 
@@ -158,7 +163,7 @@ class CoordinationBudget:
     @property
     def has_spend_limit(self) -> bool:
         """True when this purse or one above it limits tokens or cost."""
-        for account, _ in self.chain:  # a loop, because every start asks: any() takes three times as long
+        for account, _ in self.chain:  # noqa: SIM110 - every start asks, and any() takes three times as long
             if account.caps:
                 return True
         return False
@@ -202,7 +207,7 @@ class CoordinationBudget:
 
     # For lease, line and door: under the book's lock
 
-    def deny(self, hold: Amount | None, depth: int) -> BudgetError | None:
+    def deny(self, hold: Amount, depth: int) -> BudgetError | None:
         """The error that a start would meet now, or ``None``."""
         now = -1.0
         for account, kept in self.chain:
@@ -228,15 +233,14 @@ class CoordinationBudget:
             if not account.unlimited and (refusal := account.call_refusal(mine, wish, now, kept[0])):
                 raise self._error(account, refusal, held_back=False)
 
-    def begin(self, hold: Amount | None, estimate: TokenAccounting | None) -> Lease:
+    def begin(self, hold: Amount, estimate: TokenAccounting | None, slots: int = 1) -> Lease:
         """Start an agent that nothing denies."""
         book = self.book
         book.last_number = number = book.last_number + 1
         now = book.clock.monotonic()
-        amount = hold or NOTHING
         for account, _ in self.chain:
-            account.begin(number, amount, now)
-        return Lease(self, number, amount, estimate)
+            account.begin(number, hold, now, slots)
+        return Lease(self, number, hold, estimate, slots)
 
     def _exhausted(self) -> bool:
         return any(account.exhausted for account, _ in self.chain)

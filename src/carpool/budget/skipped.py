@@ -22,6 +22,4 @@ def is_budget_skipped(output: AgentOutput) -> bool:
     """True for such an output. Looks at the evidence, never at the text, which an agent could write itself."""
     if output.outcome is None:
         return False
-    return any(
-        each.kind == EvidenceKind.STOP_REASON and each.data == _SKIPPED for each in output.outcome.evidence
-    )
+    return any(each.kind == EvidenceKind.STOP_REASON and each.data == _SKIPPED for each in output.outcome.evidence)

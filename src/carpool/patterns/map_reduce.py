@@ -117,9 +117,7 @@ class MapReduce(Pattern[MapReduceResult]):
             reduce_outputs=reduced,
         )
 
-    async def _reduce(
-        self, run: Run, task: str, mapped: Sequence[AgentOutput]
-    ) -> tuple[str, list[AgentOutput]]:
+    async def _reduce(self, run: Run, task: str, mapped: Sequence[AgentOutput]) -> tuple[str, list[AgentOutput]]:
         items, good = len(mapped), [output for output in mapped if output.succeeded]
         reduced: list[AgentOutput] = []
         level = 1

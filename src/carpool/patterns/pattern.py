@@ -86,9 +86,7 @@ class Pattern(Generic[R]):
         settles and logs each, and leaves no task; whatever was raised has ``partial`` and ``usage``.
         """
         pattern = self.over(**inputs)
-        async with open_run(
-            runner=runner, infra=infra, run_id=run_id, name=self.name, budget=self.budget
-        ) as run:
+        async with open_run(runner=runner, infra=infra, run_id=run_id, name=self.name, budget=self.budget) as run:
             return await pattern.execute(run, task)
 
     def run_sync(

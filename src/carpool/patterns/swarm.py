@@ -104,8 +104,7 @@ class Swarm(Pattern[SwarmResult]):
             jobs = [(agent, prompts.debate(task, agent.name, latest, self.quote_limit)) for agent in self.agents]
             rounds.append(await run.fan_out(jobs, self.max_concurrent))
             latest = [
-                new if new.succeeded or not old.succeeded else old
-                for old, new in zip(latest, rounds[-1], strict=True)
+                new if new.succeeded or not old.succeeded else old for old, new in zip(latest, rounds[-1], strict=True)
             ]
         return rounds, latest
 

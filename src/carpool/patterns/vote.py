@@ -85,9 +85,7 @@ class Vote(Pattern[VoteResult]):
             )
         answer = winner = next(iter(tally))
         if self.synthesizer is not None:
-            made = await run.agent(
-                self.synthesizer, prompts.verdict_on_votes(task, tally, good, self.quote_limit)
-            )
+            made = await run.agent(self.synthesizer, prompts.verdict_on_votes(task, tally, good, self.quote_limit))
             outputs.append(made)
             answer = made.answer if made.succeeded else winner
         return run.result(

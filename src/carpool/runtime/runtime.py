@@ -1,51 +1,45 @@
-"""What one agent acts through: its tools, the state, its lease, its mail. Everything it does is in the log."""
+"""One agent's runtime: its tools, the state, its lease, its mail. Everything it does is in the log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Struct
 
-from .budget import Lease
-from .clock import Clock, new_id
-from .errors import ToolError
-from .eventlog import EventLog
-from .events import ActionExecuting, ActionFailed, ActionSucceeded, ActionValidated, Event, ProposalReceived
-from .mailbox import Inbox, Mailbox
-from .state import StateStore
-from .tools import Tool, as_tool
+from ..actions import Action, ActionProposal, ActionStatus, ProposalResult, Tier, ToolSchema
+from ..budget import Lease
+from ..clock import Clock, new_id
+from ..errors import PolicyDenied, ToolError
+from ..eventlog import EventLog
+from ..events import Event, ProposalReceived
+from ..mailbox import Inbox
+from ..policy import ApprovalRequest, PolicyEngine, digest_of, tier_allows
+from ..state import StateStore
+from ..tools import Tool, as_tool
+from .attempt import Attempt, Rejected
+from .execution import Execution
+from .foresight import Foresight, foresee
+from .memory import Memory
+from .team import Identity, TeamContext
 
-__all__ = ["Identity", "Runtime", "TeamContext"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
+__all__ = ["Runtime"]
 
-class Identity(Struct, frozen=True):
-    """Whose runtime it is, in the words of the log: the run, the agent, its path, and who asked for it."""
-
-    run: str = ""
-    agent: str = ""
-    path: str = ""
-    parent: str | None = None
-
-
-class TeamContext:
-    """What the runtimes of one team have in common."""
-
-    def __init__(self, state: StateStore, log: EventLog, clock: Clock, mailbox: Mailbox | None = None) -> None:
-        self.state = state
-        self.log = log
-        self.clock = clock
-        self.mailbox = mailbox
+Executor = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 
 class Runtime:
-    """One agent's way to act. State and log are the team's; the tools are its own.
+    """What one agent acts through. State, log and policies are the team's; tools, executor, caches and rate
+    limits are its own.
 
     ``lease`` is the agent's place in the budget: a runner reserves and charges it per model call.
+    ``workspace`` is the agent's own folder, if its pattern gave it one.
     """
 
-    __slots__ = ("_offered", "_team", "_tools", "lease", "whose")
+    __slots__ = ("_executor", "_memory", "_offered", "_tools", "lease", "team", "whose", "workspace")
 
     def __init__(
         self,
@@ -53,12 +47,16 @@ class Runtime:
         tools: dict[str, Tool] | None = None,
         whose: Identity | None = None,
         lease: Lease | None = None,
+        workspace: Path | None = None,
     ) -> None:
-        self._team = team
+        self.team = team
         self._offered = tools  # shared with others: never changed here
         self._tools: dict[str, Tool] | None = None
-        self.whose = whose or Identity()
+        self._memory: Memory | None = None
+        self._executor: Executor | None = None
+        self.whose = whose or _NOBODY
         self.lease = lease
+        self.workspace = workspace
 
     @property
     def agent(self) -> str:
@@ -67,11 +65,19 @@ class Runtime:
 
     @property
     def state(self) -> StateStore:
-        return self._team.state
+        return self.team.state
 
     @property
     def log(self) -> EventLog:
-        return self._team.log
+        return self.team.log
+
+    @property
+    def policies(self) -> PolicyEngine:
+        return self.team.policies
+
+    @property
+    def clock(self) -> Clock:
+        return self.team.clock
 
     @property
     def tools(self) -> dict[str, Tool]:
@@ -81,22 +87,43 @@ class Runtime:
         return self._tools
 
     @property
+    def memory(self) -> Memory:
+        """What was called here before."""
+        if self._memory is None:
+            self._memory = Memory(self.clock)
+        return self._memory
+
+    @property
     def inbox(self) -> Inbox:
         """The agent's own inbox in this run."""
-        if self._team.mailbox is None:
+        if self.team.mailbox is None:
             raise RuntimeError("this runtime belongs to no run, so it has no inbox")
-        return self._team.mailbox.register(self.agent)
+        return self.team.mailbox.register(self.agent)
 
-    def register_tool(self, tool: Tool | Callable[..., Any]) -> Tool:
-        """Let this agent, and no other, call ``tool``.
+    def register_tool(
+        self,
+        tool: Tool | ToolSchema | Callable[..., Any] | str,
+        function: Callable[..., Any] | None = None,
+        *,
+        tier: Tier | None = None,
+    ) -> Tool:
+        """Let this agent, and no other, call ``tool``: a function, a schema with the ``function`` that does it,
+        or a bare name, which the executor does.
 
-        :raises ValueError: for a function that can't be a tool, or a name that is taken.
+        :raises ValueError: for what can't be a tool, or a name that is taken.
+        :raises ConfigError: for an invalid schema.
         """
-        added = as_tool(tool)
+        if isinstance(tool, str):
+            tool, function = ToolSchema(name=tool), self._by_executor(tool)
+        added = as_tool(tool, function, tier)
         if added.schema.name in self.tools:
             raise ValueError(f"agent {self.agent!r} has a tool {added.schema.name!r} already")
         self.tools[added.schema.name] = added
         return added
+
+    def use_executor(self, executor: Executor) -> None:
+        """``executor(tool, parameters)`` does the tools that are registered by a bare name."""
+        self._executor = executor
 
     async def call_tool(self, name: str, /, **arguments: Any) -> Any:
         """Run one tool as one action and return its output.
@@ -104,55 +131,98 @@ class Runtime:
         The log gets what was called by whom with which outcome; of the arguments a digest, of an error its
         class. Cancelled, the action is logged as failed.
 
+        :raises PolicyDenied: when a policy, a tier or an approver refuses.
         :raises ToolError: for a tool that this agent does not have, arguments that don't fit, or its failure.
         """
-        log, clock = _ActionLog(self, name), self._team.clock
-        log.add(ProposalReceived, actions=1)
         tool = self.tools.get(name)
-        if tool is None:
-            log.add(ActionFailed, error="UnknownTool")
-            known = ", ".join(sorted(self.tools)) or "none"
-            raise ToolError(name, f"agent {self.agent!r} has no such tool; it has: {known}")
-        log.add(ActionValidated)
-        log.add(ActionExecuting, parameters_digest=_digest(arguments))
-        began = clock.monotonic()
+        action = Action(tool=name, parameters=arguments, idempotent=tool is not None and tool.schema.idempotent)
+        proposal_id = new_id()
+        self.log_action(ProposalReceived, proposal_id, actions=1)
+        attempt = Attempt(self, proposal_id, action)
+        result = await attempt.result(arguments)
+        if result.status == ActionStatus.SUCCEEDED:
+            return attempt.output
+        if attempt.denied:
+            raise PolicyDenied(name, attempt.denied)
+        cause, text = attempt.error, str(attempt.error)
+        if self.team.redactor.text(text) != text:
+            cause = None  # a traceback would show the secret that the text leaves out
+        if isinstance(cause, ToolError):
+            raise cause
+        raise ToolError(name, result.error or str(result.status)) from cause
+
+    async def execute(self, proposal: ActionProposal | dict[str, Any]) -> ProposalResult:
+        """Validate, ask policy, execute and commit a proposal, or its wire JSON as a dict.
+
+        Actions never make it raise: what became of each is in the result, in the proposal's order. Cancelled,
+        it takes the state back to before the proposal.
+
+        :raises ValueError: for what is no proposal, before anything runs.
+        """
+        return await Execution(self, _proposal(proposal)).run()
+
+    def verify(self, proposal: ActionProposal | dict[str, Any]) -> Foresight:
+        """What is wrong with ``proposal``, all of it, without any effect: after a blocked action it goes on as
+        if that had worked."""
+        return foresee(self, _proposal(proposal), blocked_take_effect=True)
+
+    def simulate(self, proposal: ActionProposal | dict[str, Any]) -> Foresight:
+        """What the state would be after ``proposal``, without any effect: a blocked action changes nothing."""
+        return foresee(self, _proposal(proposal), blocked_take_effect=False)
+
+    # For one action
+
+    async def ask_for_tier(self, action: Action, schema: ToolSchema) -> None:
+        """Return when the team's tier covers the tool, or somebody approves of exactly this call."""
+        team, whose = self.team, self.whose
+        if tier_allows(team.granted_tier, schema.tier):
+            return
         try:
-            output = await tool.call(arguments)
-        except BaseException as error:
-            log.add(ActionFailed, duration_ms=(clock.monotonic() - began) * 1e3, error=type(error).__name__)
-            if isinstance(error, ToolError) or not isinstance(error, Exception):
-                raise
-            raise ToolError(name, f"{type(error).__name__}: {error}") from error
-        log.add(ActionSucceeded, duration_ms=(clock.monotonic() - began) * 1e3)
-        return output
+            request = ApprovalRequest.of(
+                schema.name,
+                schema.tier,
+                action.parameters,
+                agent=whose.agent,
+                path=whose.path,
+                run=whose.run,
+                clock=team.clock,
+            )
+        except ValueError as error:
+            raise Rejected(f"arguments can't be approved: {error}", denied=["arguments are not JSON"]) from None
+        refusal = await team.approvals.refusal(request)
+        if refusal is None and digest_of(action.parameters) != request.arguments_digest:
+            refusal = f"the arguments of {schema.name!r} changed while somebody was asked about them"
+        if refusal is not None:
+            raise Rejected(refusal, denied=[refusal])
+
+    def log_action(self, kind: Callable[..., Event], proposal: str, action: str = "", **fields: Any) -> None:
+        """Append an event of an action of this agent."""
+        whose = self.whose
+        self.team.log.append(
+            kind(
+                run=whose.run,
+                agent=whose.agent,
+                path=whose.path,
+                parent=whose.parent,
+                proposal=proposal,
+                action=action,
+                **fields,
+            )
+        )
+
+    def _by_executor(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def execute(**arguments: Any) -> Any:
+            if self._executor is None:
+                raise ToolError(name, "no executor; register a function, or call use_executor")
+            return await self._executor(name, arguments)
+
+        return execute
 
 
-class _ActionLog:
-    """The events of one action, each of which says whose it is."""
-
-    def __init__(self, runtime: Runtime, tool: str) -> None:
-        self._log = runtime.log
-        whose = runtime.whose
-        self._common: dict[str, Any] = {
-            "run": whose.run,
-            "agent": whose.agent,
-            "path": whose.path,
-            "parent": whose.parent,
-            "proposal": new_id(),
-            "action": new_id(),
-            "tool": tool,
-        }
-
-    def add(self, kind: Callable[..., Event], **fields: Any) -> None:
-        self._log.append(kind(**self._common, **fields))
+def _proposal(proposal: ActionProposal | dict[str, Any]) -> ActionProposal:
+    if isinstance(proposal, ActionProposal):
+        return proposal
+    return msgspec.convert(proposal, ActionProposal)
 
 
-def _digest(arguments: dict[str, Any]) -> str:
-    from hashlib import sha256  # loads a shared library, and only who calls tools needs it
-
-    try:
-        text = msgspec.json.encode(arguments, order="deterministic")
-    except (TypeError, ValueError):
-        text = repr(sorted(arguments)).encode("utf-8", "replace")  # not JSON: the names are all that is sure
-    return sha256(text).hexdigest()
-
+_NOBODY = Identity()

@@ -36,20 +36,30 @@ _WARN_AT = 0.8
 class Start:
     """One agent that is asked for, from asking to its end; its retries are further starts of the same."""
 
-    __slots__ = ("call", "place", "purse", "roles", "shared", "spec", "task", "tools", "whose")
+    __slots__ = ("call", "gated", "place", "purse", "roles", "shared", "spec", "task", "tools", "whose")
 
-    def __init__(self, place: Run, spec: AgentSpec, task: str, tools: Iterable[Tool | Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        place: Run,
+        spec: AgentSpec,
+        task: str,
+        tools: Callable[[Runtime], Iterable[Tool]] | None,
+        gated: bool,
+    ) -> None:
         self.place = place
         self.shared = place.shared
         self.spec = spec
         self.task = task
         self.tools = tools
+        self.gated = gated
+        place.shared.mailbox.admit(spec.name)
         self.whose = Identity(place.shared.run_id, spec.name, f"{place.path}/{spec.name}", place.parent)
         self.roles = f"{place.roles}/{spec.role or spec.name}"
         self.purse = place.purse if spec.budget is None else place.purse.child(spec.budget)
         self.call: Call | None = None
 
     async def output(self) -> AgentOutput:
+        """What came of it; it is kept in its place too, for an error on the way out to carry."""
         if self.shared.remembers:
             self.call = Call(roles=self.roles, path=self.whose.path, spec=self.spec, task=self.task)
             remembered = await self.shared.recall.recall(self.call)
@@ -76,13 +86,15 @@ class Start:
         output = replace(remembered, name=self.spec.name)
         self.purse.record_replayed(output.tokens)
         self._log(events.AgentReplayed, tokens=output.tokens)
-        return output
+        return self.place.keep(output)
 
     def _try_lease(self) -> Lease | None:
         """A lease, or ``None`` when only the holds of agents in flight stand in the way.
 
         :raises BudgetError: when the budget refuses.
         """
+        if not self.gated:
+            return self.purse.begin_ungated()
         try:
             return self.purse.try_begin_agent(self._estimate(), depth=self.place.depth)
         except BudgetExhausted as denial:
@@ -121,7 +133,7 @@ class Start:
                 events.BudgetExhausted(run=self.shared.run_id, reason=str(denial), snapshot=denial.snapshot)
             )
         self._log(events.AgentSkipped, reason=str(denial))
-        return budget_skipped_output(self.spec.name, denial)
+        return self.place.keep(budget_skipped_output(self.spec.name, denial))
 
     # While it runs
 
@@ -144,8 +156,9 @@ class Start:
         cancels = task.cancelling()
         try:
             runtime = Runtime(shared.team, self._granted() if spec.tools else None, whose, lease)
-            for tool in self.tools:
-                runtime.register_tool(tool)
+            if self.tools is not None:
+                for tool in self.tools(runtime):
+                    runtime.register_tool(tool)
             if spec.timeout_s is None:
                 returned = await shared.call_runner(spec, self.task, runtime, shared.mailbox)
             else:
@@ -198,15 +211,15 @@ class Start:
         return replace(returned, name=name, answer=answer, duration_ms=returned.duration_ms or duration_ms)
 
     def _failed(self, error: Exception, began: float) -> AgentOutput:
-        text = f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, _TimedOut) else f"{type(error).__name__}: {error}"
+        text = self.shared.infra.redactor.text(_storable(text))
         outcome = AgentOutcome.failure(text)
         if isinstance(error, _TimedOut):
-            text = str(error)
             outcome = AgentOutcome.timeout(text, 0, self.spec.max_turns)
         if isinstance(error, BudgetError):
             self.place.denied = True
         duration_ms = (self.shared.clock.monotonic() - began) * 1e3
-        return AgentOutput(name=self.spec.name, error=_storable(text), outcome=outcome, duration_ms=duration_ms)
+        return AgentOutput(name=self.spec.name, error=text, outcome=outcome, duration_ms=duration_ms)
 
     def _cancelled(self, lease: Lease, began: float) -> None:
         spent = lease.settle()
@@ -229,7 +242,7 @@ class Start:
         if self.call is not None:
             with anyio.CancelScope(shield=True):
                 await self.shared.recall.ended(self.call, output)
-        self.place.keep(self._ended(output))
+        self._ended(output)
         raise anyio.get_cancelled_exc_class()("cancelled while an agent's runner swallowed it")
 
     async def _retries(self, output: AgentOutput) -> AgentOutput:
@@ -257,7 +270,7 @@ class Start:
         whose = self.whose
         if output.error is not None:
             self._log(events.AgentFailed, duration_ms=output.duration_ms, error=output.error, tokens=output.tokens)
-            return output
+            return self.place.keep(output)
         self.shared.log.append(
             events.AgentFinished(
                 run=whose.run,
@@ -271,7 +284,7 @@ class Start:
                 tokens=output.tokens,
             )
         )
-        return output
+        return self.place.keep(output)
 
     def _learn(self, spent: TokenAccounting) -> None:
         """Remember the largest spend of this role, and warn once when a limit comes near."""
@@ -288,9 +301,7 @@ class Start:
 
     def _log(self, kind: Callable[..., events.AgentEvent], **fields: Any) -> None:
         whose = self.whose
-        self.shared.log.append(
-            kind(run=whose.run, agent=whose.agent, path=whose.path, parent=whose.parent, **fields)
-        )
+        self.shared.log.append(kind(run=whose.run, agent=whose.agent, path=whose.path, parent=whose.parent, **fields))
 
 
 class _TimedOut(Exception):

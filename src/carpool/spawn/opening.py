@@ -31,8 +31,8 @@ async def open_run(
 ) -> AsyncGenerator[Run]:
     """A bare run, to start agents from by hand: ``async with open_run(runner=…) as run``.
 
-    With ``budget`` its agents share a child purse of the infra's. An error that leaves the block, a cancellation too, carries ``partial``, a result with the outputs of all
-    that had ended, and ``usage``.
+    With ``budget`` its agents share a child purse of the infra's. An error that leaves the block, a cancellation
+    too, carries ``partial``, a result with the outputs of all that had ended, and ``usage``.
 
     :raises JournalError: when the infra's journal can't give this run its memory.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
 from msgspec.structs import replace
@@ -86,18 +86,24 @@ class Run:
 
     # The two verbs
 
-    async def agent(self, member: Member, task: str, *, tools: Iterable[Tool | Callable[..., Any]] = ()) -> AgentOutput:
-        """Start ``member``, a spec or a pattern, on ``task``, and return what came of it.
+    def agent(
+        self,
+        member: Member,
+        task: str,
+        *,
+        tools: Callable[[Runtime], Iterable[Tool]] | None = None,
+        gated: bool = True,
+    ) -> Coroutine[Any, Any, AgentOutput]:
+        """Start ``member``, a spec or a pattern, on ``task``; awaited, it returns what came of it.
 
-        ``tools`` are added to the agent's own for this start. Waits while only the holds of agents in flight
-        keep it out. Never raises for what is the member's own failure; lets a cancellation through.
+        Waits while only the holds of agents in flight keep it out. Never raises for what is the member's own
+        failure; lets a cancellation through. For a spec: ``tools(runtime)`` makes tools that this start has
+        beside its own, and one that is not ``gated`` is not asked about, takes no slot, and is booked.
         """
-        if not isinstance(member, AgentSpec):
-            return await self._team(member, task)
-        self.shared.mailbox.admit(member.name)
-        output = await Start(self, member, task, tools).output()
-        self._outputs.append(output)
-        return output
+        if isinstance(member, AgentSpec):
+            # Not a coroutine around the door's: that would be one more for every agent.
+            return Start(self, member, task, tools, gated).output()
+        return self._team(member, task)
 
     async def fan_out(
         self,
@@ -119,18 +125,14 @@ class Run:
             for member, _ in jobs:
                 if isinstance(member, AgentSpec):
                     self.shared.mailbox.admit(member.name)
-        return await bounded_map(
-            jobs, max_concurrent, self._job, is_budget_skipped if stop_on_denial else _never
-        )
+        return await bounded_map(jobs, max_concurrent, self._job, is_budget_skipped if stop_on_denial else _never)
 
-    def _job(self, job: tuple[Member, str]) -> Awaitable[AgentOutput]:
+    def _job(self, job: tuple[Member, str]) -> Coroutine[Any, Any, AgentOutput]:
         return self.agent(job[0], job[1])
 
     # Nesting
 
-    def scope(
-        self, name: str, *, role: str | None = None, budget: BudgetLimits | None = None
-    ) -> Run:
+    def scope(self, name: str, *, role: str | None = None, budget: BudgetLimits | None = None) -> Run:
         """A place one level down, for a pattern inside this one; with ``budget``, in a child purse."""
         purse = self.purse if budget is None else self.purse.child(budget)
         return self._at(purse, f"{self.path}/{name}", f"{self.roles}/{role or name}")
@@ -157,9 +159,7 @@ class Run:
         return here
 
     def _at(self, purse: CoordinationBudget, path: str, roles: str) -> Run:
-        return Run(
-            self.shared, purse, path, roles, depth=self.depth, parent=self.parent, ancestors=self.ancestors
-        )
+        return Run(self.shared, purse, path, roles, depth=self.depth, parent=self.parent, ancestors=self.ancestors)
 
     async def _team(self, member: Team, task: str) -> AgentOutput:
         """A member that is a pattern: its own end, whatever it is, touches nobody else here."""
@@ -231,9 +231,10 @@ class Run:
         """What has ended in this place so far, as a result without an answer."""
         return self.result(task="", answer="", outputs=self._outputs, stop_reason=stop_reason)
 
-    def keep(self, output: AgentOutput) -> None:
+    def keep(self, output: AgentOutput) -> AgentOutput:
         """Count ``output`` as ended here, so that an error on the way out carries it."""
         self._outputs.append(output)
+        return output
 
     def _elapsed_ms(self) -> float:
         return (self.shared.clock.monotonic() - self._began) * 1e3

@@ -8,7 +8,6 @@ from ..infra import SharedInfra
 from ..mailbox import Mailbox
 from ..recall import Forgetful, Recall
 from ..runner import RunFunction
-from ..runtime import TeamContext
 from ..types import TokenAccounting
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Shared:
         self.mailbox = Mailbox()
         self.clock = infra.clock
         self.log = infra.log
-        self.team = TeamContext(infra.state, infra.log, infra.clock, self.mailbox)
+        self.team = infra.team(state=infra.state, log=infra.log, mailbox=self.mailbox)
         self.largest: dict[str, TokenAccounting] = {}  # role path -> the most that one start of it has spent
         self.said_exhausted = False
         self.warned: set[str] = set()  # dimensions of which a warning was given
