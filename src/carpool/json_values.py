@@ -23,7 +23,7 @@ def json_copy(value: Any, path: str = "$") -> Any:
 
 
 def _copy(value: Any, path: str, depth: int) -> Any:
-    kind: object = type(value)
+    kind = cast("Any", type)(value)  # its type is unknown to a checker too
     if value is None or kind is bool or kind is int:
         return value
     if kind is str:

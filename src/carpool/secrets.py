@@ -1,0 +1,74 @@
+"""Secrets kept out of what is written or shown: registered values, and texts of the shape of known keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, cast
+
+__all__ = ["Redactor"]
+
+_SHAPES = (
+    r"sk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic and who follows them
+    r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}",
+    r"AKIA[0-9A-Z]{16}",
+    r"AIza[0-9A-Za-z_-]{35}",
+    r"xox[abeprs]-[A-Za-z0-9-]{10,}",
+    r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # JSON Web Tokens
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+)
+_SHORTEST = 4  # a shorter "secret" would take ordinary words out of every text
+
+
+class Redactor:
+    """Replaces secrets by ``[secret]``, as they are and as base64, URL and JSON write them.
+
+    What is found is exact text: a secret that an agent spells out, splits or translates is not recognised.
+
+    :raises ValueError: for a secret of fewer than 4 characters.
+    """
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._values = list(values)
+        for value in self._values:
+            if not isinstance(value, str) or len(value) < _SHORTEST:
+                raise ValueError(f"a secret needs at least {_SHORTEST} characters, or it would match everywhere")
+
+    def text(self, text: str) -> str:
+        """``text`` without secrets."""
+        return self._pattern.sub("[secret]", text)
+
+    def value(self, value: Any) -> Any:
+        """A JSON value without secrets, keys included; anything else as it is."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(item) for item in cast("list[Any]", value)]
+        if isinstance(value, dict):
+            return {self.value(key): self.value(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return value
+
+    @cached_property
+    def _pattern(self) -> Any:
+        import re  # compiled with the first text, because most programs never have one
+
+        # Longest first: a secret that begins like another must not be left half there.
+        known = sorted({form for value in self._values for form in _forms(value)}, key=len, reverse=True)
+        return re.compile("|".join([*map(re.escape, known), *_SHAPES]))
+
+
+def _forms(secret: str) -> list[str]:
+    from base64 import b64encode, urlsafe_b64encode
+    from json import dumps
+    from urllib.parse import quote, quote_plus
+
+    raw = secret.encode("utf-8", "replace")
+    return [
+        secret,
+        b64encode(raw).decode().rstrip("="),
+        urlsafe_b64encode(raw).decode().rstrip("="),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        dumps(secret)[1:-1],
+        raw.hex(),
+    ]
