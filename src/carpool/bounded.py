@@ -58,6 +58,7 @@ class _Pool(Generic[Job, Result]):
         self._source: AsyncIterator[Job] | None = aiter(jobs) if isinstance(jobs, AsyncIterable) else None
         self._plain = iter(cast("Iterable[Job]", () if self._source else jobs))
         self._turn = anyio.Lock()  # an async source is asked by one worker at a time
+        self._asking: anyio.CancelScope | None = None  # around that worker, while it waits for an answer
         self._work = work
         self._stop_after = stop_after
         self._results: list[Result] = []
@@ -65,11 +66,14 @@ class _Pool(Generic[Job, Result]):
         self._error: Exception | None = None
 
     async def run(self, slots: int) -> list[Result]:
-        if slots <= 1:
-            await self._slot(None, 1)
-        else:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._slot, group, slots)
+        try:
+            if slots <= 1:
+                await self._slot(None, 1)
+            else:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._slot, group, slots)
+        finally:
+            await self._close_source()
         if self._error is not None:
             raise self._error
         return self._results
@@ -88,7 +92,7 @@ class _Pool(Generic[Job, Result]):
                     slots = 1
                 results[index] = await self._work(cast(Job, job))
                 if self._stop_after(results[index]):
-                    self._stopped = True
+                    self._stop()
                 done += 1
                 if done % _JOBS_BETWEEN_YIELDS == 0 or perf_counter() > due:
                     # Work that never waits would keep everybody else, and a cancellation, from the loop.
@@ -96,13 +100,29 @@ class _Pool(Generic[Job, Result]):
                     due = perf_counter() + _SECONDS_BETWEEN_YIELDS
         except Exception as error:
             self._error = self._error or error
-            self._stopped = True
+            self._stop()
 
     async def _next(self) -> object:
         if self._source is None:
             return next(self._plain, _END)
+        job: object = _END
         async with self._turn:
-            return _END if self._stopped else await anext(self._source, _END)
+            if not self._stopped:
+                with anyio.CancelScope() as self._asking:
+                    job = await anext(self._source, _END)
+        return _END if self._stopped else job
+
+    def _stop(self) -> None:
+        """Take no further job; whoever waits for a slow source to give one stops waiting."""
+        self._stopped = True
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def _close_source(self) -> None:
+        close = getattr(self._source, "aclose", None)
+        if close is not None:
+            with anyio.CancelScope(shield=True):
+                await close()
 
 
 _END = object()

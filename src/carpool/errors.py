@@ -58,6 +58,15 @@ __all__ = [
 ]
 
 
+def worded(error: BaseException) -> str:
+    """``TypeName: text``, as an agent's error is written; an exception that can't be printed is no exception."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(it has a text that can't be printed)"
+    return f"{type(error).__name__}: {text}"
+
+
 class CarpoolError(Exception):
     """The root: ``except CarpoolError`` catches all that carpool itself raises."""
 

@@ -102,9 +102,9 @@ class EventLog:
             for event in events:
                 fields = msgspec.json.decode(encode(event), type=dict[str, Any])
                 if event.seq == len(events):
-                    fields["last"] = True
+                    fields[_LAST] = True
                 before = _link(before, fields)
-                file.write(msgspec.json.encode(fields | {"sha256": before}).decode() + "\n")
+                file.write(msgspec.json.encode(fields | {_LINK: before}).decode() + "\n")
 
     @classmethod
     def from_jsonl(cls, path: str | Path, *, clock: Clock | None = None) -> EventLog:
@@ -116,7 +116,7 @@ class EventLog:
         for number, line in enumerate(_lines(path), start=1):
             try:
                 fields = msgspec.json.decode(line, type=dict[str, Any])
-                event = decode(msgspec.json.encode({k: v for k, v in fields.items() if k not in _CHAIN}))
+                event = decode(msgspec.json.encode({k: v for k, v in fields.items() if k not in (_LINK, _LAST)}))
             except (ValueError, RecursionError) as error:
                 raise JournalCorrupt(f"{path}:{number}", f"not an event: {error}") from None
             log.append(event)
@@ -124,23 +124,27 @@ class EventLog:
 
 
 def verify_jsonl(path: str | Path) -> int | None:
-    """The first ``seq`` that was changed, is missing or stands out of place; ``None`` when all is as written."""
+    """The first ``seq`` that was changed, is missing or stands out of place; ``None`` when all is as written.
+
+    An empty file is missing its first: nothing in it shows that nothing was taken out.
+    """
     before, ended, expected = "", False, 1
     for expected, line in enumerate(_lines(path), start=1):
         try:
             fields = msgspec.json.decode(line, type=dict[str, Any])
-            claimed = fields.pop("sha256", None)
+            claimed = fields.pop(_LINK, None)
             before = _link(before, fields)
         except (ValueError, RecursionError):
             return expected
         if ended or claimed != before or fields.get("seq") != expected:
             return expected
-        ended = bool(fields.get("last", False))
+        ended = bool(fields.get(_LAST, False))
         expected += 1
-    return None if ended or expected == 1 else expected
+    return None if ended else expected
 
 
-_CHAIN = ("sha256", "last")
+# Beside an event's own fields, of which none begins like these.
+_LINK, _LAST = "_sha256", "_last"
 
 
 def _lines(path: str | Path) -> list[bytes]:

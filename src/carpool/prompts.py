@@ -30,8 +30,7 @@ def quote(label: str, text: str, limit: int | None = None) -> str:
         text = f"{text[:limit]}\n[{len(text) - limit:,} more characters are left out here]"
     if "<<<" in text:
         text = text.replace("<<<", "\\<<<")
-    if not label.isalnum():
-        label = " ".join(label.replace("<", "(").replace(">", ")").split())
+    label = _on_one_line(label)
     return f"<<<{label}>>>\n{text}\n<<<end of {label}>>>"
 
 
@@ -65,7 +64,7 @@ def sequel(task: str, before: Sequence[AgentOutput], limit: int | None = None) -
 def debate(task: str, name: str, latest: Sequence[AgentOutput], limit: int | None = None) -> str:
     return (
         f"{task}\n\n"
-        f"You are {name}. These are the latest answers of all, yours among them. "
+        f"You are {_on_one_line(name)}. These are the latest answers of all, yours among them. "
         f"Weigh them and give your own answer again, changed or not.\n\n{answers(latest, limit)}"
     )
 
@@ -82,3 +81,10 @@ def verdict_on_votes(task: str, tally: dict[str, int], outputs: Sequence[AgentOu
         f"{task}\n\nSeveral agents have voted. The count:\n\n{counts}\n\n"
         f"Their answers in full follow. State the answer that they support.\n\n{answers(outputs, limit)}"
     )
+
+
+def _on_one_line(label: str) -> str:
+    """A name as it may stand outside a block or in its first line: it can begin none itself."""
+    if label.isalnum():
+        return label
+    return " ".join(label.replace("<", "(").replace(">", ")").split())

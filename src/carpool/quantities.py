@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Any
 
 __all__ = ["parse_limits"]
@@ -17,6 +18,8 @@ _AGENTS = re.compile(rf"{_NUMBER}\s*(?P<multiple>[kmgb]?)\s*agents?", re.I)
 _DEPTH = re.compile(r"(?:depth\s*(?P<number>\d+)|(?P<plain>\d+)\s*(?:levels?|deep))", re.I)
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:ms|sec|min|[smhd])\s*)+", re.I)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|sec|min|[smhd])", re.I)
+
+_GROUPED = re.compile(r"(?<![\d.,_])\d{1,3}(?:,\d{3})+(?![\d,])")  # 1,000,000, but neither 2.50,100 nor 1,00
 
 _EXAMPLE = "write for example '500k tokens, $2.50, 20 agents, 10m'"
 
@@ -35,7 +38,9 @@ def parse_limits(text: str) -> dict[str, Any]:
     for part in re.split(r"(?<!\d),|,(?!\d{3}(?!\d))", text):
         if not part.strip():
             continue
-        name, value = _read(part.strip().replace(",", ""), text)
+        name, value = _read(part.strip(), text)
+        if value == inf:
+            raise ValueError(f"budget {text!r}: {part.strip()!r} is more than can be counted")
         if name in found:
             raise ValueError(f"budget {text!r}: {name} is set twice, the second time by {part.strip()!r}")
         found[name] = value
@@ -43,6 +48,8 @@ def parse_limits(text: str) -> dict[str, Any]:
 
 
 def _read(part: str, text: str) -> tuple[str, int | float]:
+    if _GROUPED.search(part):
+        part = part.replace(",", "")
     if match := _TOKENS.fullmatch(part):
         side = match["side"].lower() or "total"
         return f"max_{side}_tokens", _whole(match["number"], match["multiple"], part, text)
@@ -51,7 +58,7 @@ def _read(part: str, text: str) -> tuple[str, int | float]:
     if match := _AGENTS.fullmatch(part):
         return "max_agents", _whole(match["number"], match["multiple"], part, text)
     if match := _DEPTH.fullmatch(part):
-        return "max_depth", int(match["number"] or match["plain"])
+        return "max_depth", _whole(match["number"] or match["plain"], "", part, text)
     if _DURATION.fullmatch(part):
         pieces = _DURATION_PART.findall(part)
         return "max_seconds", sum(float(number) * _SECONDS[unit.lower()] for number, unit in pieces)
@@ -62,6 +69,8 @@ def _whole(number: str, multiple: str, part: str, text: str) -> int:
     from decimal import Decimal  # 2.3 million is a whole number of tokens; 2.3 * 1e6 as floats is not
 
     value = Decimal(number.replace("_", "")) * _MULTIPLES[multiple.lower()]
+    if value > 2**64:
+        raise ValueError(f"budget {text!r}: {part!r} is more than can be counted")
     if value != int(value):
         raise ValueError(f"budget {text!r}: {part!r} is not a whole number")
     return int(value)

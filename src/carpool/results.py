@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import fsum
+from sys import float_info
 
 from msgspec import Struct, field
 
@@ -46,11 +47,18 @@ def usage_of(outputs: Iterable[AgentOutput]) -> TokenAccounting:
     return TokenAccounting(
         input_tokens=sum(tokens.input_tokens for tokens in reports),
         output_tokens=sum(tokens.output_tokens for tokens in reports),
-        cost_usd=fsum(tokens.cost_usd for tokens in reports),
+        cost_usd=_sum_of(tokens.cost_usd for tokens in reports),
         cache_read_tokens=sum(tokens.cache_read_tokens for tokens in reports),
         cache_write_tokens=sum(tokens.cache_write_tokens for tokens in reports),
         priced=all(tokens.priced for tokens in reports),
     )
+
+
+def _sum_of(costs: Iterable[float]) -> float:
+    try:
+        return fsum(costs)  # exact: a thousand times $0.10 are $100
+    except OverflowError:
+        return float_info.max
 
 
 def stop_reason_of(outputs: Sequence[AgentOutput], *, denied: bool) -> str:

@@ -35,7 +35,7 @@ def run_function(runner: RunnerLike) -> RunFunction:
     :raises TypeError: for anything else.
     """
     found = getattr(runner, "run", runner)
-    if not callable(found):
+    if not callable(found) or isinstance(runner, type):
         raise TypeError(f"a runner has an async run(spec, task, runtime, mailbox), or is one; not {runner!r}")
     return cast(RunFunction, found)
 
@@ -67,4 +67,6 @@ class FunctionRunner:
             raise LookupError(f"no function for agent {spec.name!r}; there are: {known}")
         if name in self._async:
             return await function(task, runtime)
-        return await to_thread.run_sync(function, task, runtime, abandon_on_cancel=True, limiter=self._threads)
+        answer = await to_thread.run_sync(function, task, runtime, abandon_on_cancel=True, limiter=self._threads)
+        # A sync wrapper around an async function gives a coroutine.
+        return await answer if isinstance(answer, Awaitable) else answer

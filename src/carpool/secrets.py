@@ -17,6 +17,7 @@ _SHAPES = (
     r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # JSON Web Tokens
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
 )
+DEEPEST = 200  # levels of nesting that are searched
 _SHORTEST = 4  # a shorter "secret" would take ordinary words out of every text
 
 
@@ -39,14 +40,42 @@ class Redactor:
         return self._pattern.sub("[secret]", text)
 
     def value(self, value: Any) -> Any:
-        """A JSON value without secrets, keys included; anything else as it is."""
+        """A value without secrets, keys included.
+
+        What is not JSON stays as it is, unless its ``repr`` shows a secret: then it is that text without it.
+        """
+        return self._value(value, 0)
+
+    def is_told_by(self, error: BaseException | None) -> bool:
+        """Whether a traceback of ``error`` would show a secret, in its text or in that of any behind it."""
+        if error is None:
+            return False
+        from traceback import TracebackException
+
+        try:
+            told = "".join(TracebackException(type(error), error, None).format())
+        except Exception:
+            return True  # can't be searched
+        return self.text(told) != told
+
+    def _value(self, value: Any, depth: int) -> Any:
         if isinstance(value, str):
             return self.text(value)
+        if depth > DEEPEST:
+            return "[nested too deep to be searched for secrets]"
         if isinstance(value, list):
-            return [self.value(item) for item in cast("list[Any]", value)]
+            return [self._value(item, depth + 1) for item in cast("list[Any]", value)]
         if isinstance(value, dict):
-            return {self.value(key): self.value(item) for key, item in cast("dict[Any, Any]", value).items()}
-        return value
+            items = cast("dict[Any, Any]", value).items()
+            return {self._value(key, depth + 1): self._value(item, depth + 1) for key, item in items}
+        if value is None or value is True or value is False:
+            return value
+        try:
+            shown = repr(value)
+        except Exception:
+            return f"[a {type(value).__name__} that can't be searched for secrets]"
+        redacted = self.text(shown)
+        return value if redacted == shown else redacted
 
     @cached_property
     def _pattern(self) -> Any:

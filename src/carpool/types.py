@@ -7,12 +7,13 @@ positional. Constructing checks the values that money depends on (usage and limi
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from math import isfinite
 from typing import Any, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from .clock import utc_now
 
@@ -160,6 +161,10 @@ class BudgetSnapshot(Struct, frozen=True, kw_only=True):
     overrun: TokenAccounting = field(default_factory=TokenAccounting)
     elapsed_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        _refuse_unless_amount(self, "cost_usd")
+        _refuse_unless_amount(self, "elapsed_s")
+
 
 class _Named(Struct, frozen=True):
     name: str
@@ -240,6 +245,9 @@ class OutcomeMetrics(Struct, frozen=True, kw_only=True):
     actions_succeeded: int = 0
     actions_failed: int = 0
 
+    def __post_init__(self) -> None:
+        _refuse_unless_amount(self, "duration_ms")
+
 
 class AgentOutcome(Struct, frozen=True, kw_only=True):
     """How an agent ended, in its own words, with evidence."""
@@ -249,6 +257,9 @@ class AgentOutcome(Struct, frozen=True, kw_only=True):
     evidence: list[Evidence] = []
     metrics: OutcomeMetrics = field(default_factory=OutcomeMetrics)
     timestamp: datetime = field(default_factory=utc_now)
+
+    def __post_init__(self) -> None:
+        _keep_in_utc(self)
 
     @classmethod
     def success(cls, summary: str) -> AgentOutcome:
@@ -287,6 +298,10 @@ class AgentOutput(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     tokens: TokenAccounting | None = None
     tools_used: list[str] = []
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.duration_ms <= _LARGEST:
+            _refuse_unless_amount(self, "duration_ms")
+
     @property
     def succeeded(self) -> bool:
         """No error, and an answer that is not empty."""
@@ -313,9 +328,25 @@ class Message(Struct, frozen=True, kw_only=True):
     payload: Any
     timestamp: datetime = field(default_factory=utc_now)
 
+    def __post_init__(self) -> None:
+        _keep_in_utc(self)
+
 
 _NUMBERS = (float, int)
 _LARGEST = 1.7976931348623157e308  # the largest float: sums stop there, and an int beyond it is no amount
+
+
+def _keep_in_utc(owner: Struct) -> None:
+    """Timestamps are written in UTC, wherever they were taken.
+
+    :raises ValueError: for one without a time zone, which could be any time.
+    """
+    timestamp: Any = owner.timestamp  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    if timestamp.tzinfo is UTC:
+        return
+    if timestamp.tzinfo is None:
+        raise ValueError(f"a timestamp needs a time zone: {timestamp!r}")
+    force_setattr(owner, "timestamp", timestamp.astimezone(UTC))
 
 
 def _refuse_unless_count(owner: Struct, name: str) -> None:

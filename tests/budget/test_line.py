@@ -843,6 +843,26 @@ def test_a_waiter_that_leaves_while_it_is_let_in_never_keeps_the_lease() -> None
         assert budget.snapshot().agents_started == 1
 
 
+def test_a_lease_dropped_while_other_threads_are_at_it_lets_the_waiter_in() -> None:
+    for _ in range(60):
+        budget = CoordinationBudget(BudgetLimits(max_input_tokens=100))
+        lost, other = [budget.try_begin_agent(tokens(60))], budget.try_begin_agent(tokens(1))
+        lost[0].charge(tokens(1))
+        bell = Bell()
+        waiter = made_to_wait(budget.begin_or_wait(tokens(60), 1, (), bell))
+
+        def look_on(budget: CoordinationBudget = budget) -> None:
+            for _ in range(5):
+                budget.snapshot()
+                denied(lambda: budget.try_begin_agent(tokens(101)))
+
+        together([lost.clear, look_on, look_on])
+
+        assert bell.rung == 1
+        assert waiter.lease is not None
+        assert other.state == "held"
+
+
 def test_a_thread_that_waits_is_woken_by_another() -> None:
     budget = CoordinationBudget(BudgetLimits(max_input_tokens=10))
     turns: list[int] = []

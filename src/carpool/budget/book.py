@@ -72,17 +72,16 @@ class Book:
 
     def settle_dropped(self, *, blocking: bool = True) -> None:
         """Settle what was dropped, and let in who waited for that."""
-        if not self.lock.acquire(blocking=blocking):
-            return
-        answered: list[Waiter] = []
-        try:
-            while self.dropped:
-                self.dropped.popleft().settle_locked(None)
-            if self.line.waiting:
-                answered = self.ask_line()
-        finally:
-            self.lock.release()
-        wake(answered)
+        while self.dropped and self.lock.acquire(blocking=blocking):
+            answered: list[Waiter] = []
+            try:
+                while self.dropped:
+                    self.dropped.popleft().settle_locked(None)
+                if self.line.waiting:
+                    answered = self.ask_line()
+            finally:
+                self.lock.release()
+            wake(answered)
 
     def leave(self, waiter: Waiter) -> None:
         """Take ``waiter`` out of the line, and give back what it may just have been given."""

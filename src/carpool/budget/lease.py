@@ -48,6 +48,11 @@ class Lease:
         return self._state
 
     @property
+    def purse(self) -> CoordinationBudget:
+        """The purse that it was asked of."""
+        return self._purse
+
+    @property
     def hold(self) -> TokenAccounting:
         """What was held when the agent was let in."""
         return self._estimate or _NONE

@@ -64,9 +64,15 @@ class CoordinationBudget:
             book.settle_dropped()
         with book.lock:
             denial = self.deny(hold, depth)
-            if denial is not None:
-                raise denial
-            return self.begin(hold, estimate)
+            lease = self.begin(hold, estimate) if denial is None else None
+        if book.dropped:
+            book.settle_dropped()
+        if lease is not None:
+            return lease
+        try:
+            raise denial or AssertionError("neither begun nor denied")
+        finally:
+            del denial  # a frame that held its own error would keep all that it knows alive
 
     def begin_or_wait(
         self,

@@ -31,7 +31,7 @@ class VoteResult(CoordinationResult, kw_only=True):
 class Vote(Pattern[VoteResult]):
     """All of ``agents`` on the same task, and the majority's answer.
 
-    Answers are counted after ``normalise``. A tie goes to the answer that reached its count first in the order
+    Answers are counted after ``normalize``. A tie goes to the answer that reached its count first in the order
     of the agents, so that nothing depends on who is fastest. With ``stop_when_decided`` and fewer slots than
     voters, votes that can no longer change the winner are not started. Fewer successful votes than ``quorum``
     make no winner. A ``synthesizer`` words the answer; denied or failed, the winner stands as it is.
@@ -44,7 +44,7 @@ class Vote(Pattern[VoteResult]):
         agents: Sequence[Member],
         synthesizer: Member | None = None,
         max_concurrent: int | None = None,
-        normalise: Callable[[str], str] = normalise,
+        normalize: Callable[[str], str] = normalise,
         quorum: int | None = None,
         stop_when_decided: bool = True,
         *,
@@ -62,7 +62,7 @@ class Vote(Pattern[VoteResult]):
         self.agents = everyone[: len(agents)]
         self.synthesizer = everyone[-1] if synthesizer is not None else None
         self.max_concurrent = max_concurrent
-        self.normalise = normalise
+        self.normalize = normalize
         self.quorum = quorum
         self.stop_when_decided = stop_when_decided
         self.reserve_for_finalizer = reserve_for_finalizer
@@ -108,10 +108,10 @@ class Vote(Pattern[VoteResult]):
 
     def _is_decided(self, finished: Sequence[AgentOutput], voters: int) -> bool:
         good = [vote for vote in finished if vote.succeeded]
-        if len(good) < (self.quorum or 1):
-            return False
+        still_out, quorum = voters - len(finished), self.quorum or 1
+        if len(good) < quorum:
+            return len(good) + still_out < quorum  # no winner any more, whoever is still asked
         counts = sorted(self._count(good).values(), reverse=True)
-        still_out = voters - len(finished)
         # A tie would be decided by the order of the agents: only a lead that can't be caught up is safe.
         return counts[0] - (counts[1] if len(counts) > 1 else 0) > still_out
 
@@ -121,7 +121,7 @@ class Vote(Pattern[VoteResult]):
         wording: dict[str, str] = {}
         reached: dict[str, int] = {}
         for place, vote in enumerate(good):
-            key = self.normalise(vote.answer)
+            key = self.normalize(vote.answer)
             wording.setdefault(key, vote.answer)
             counts[key] += 1
             reached[key] = place

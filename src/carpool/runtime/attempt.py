@@ -12,7 +12,11 @@ from msgspec.structs import replace
 
 from .. import events
 from ..actions import Action, ActionResult, ActionStatus, ActionType, FailureBehavior, Precondition
+from ..errors import ToolError, worded
+from ..json_values import json_copy
+from ..policy import digest_of as strict_digest_of
 from ..tools import Prepared, Tool
+from .memory import own_copy
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -23,6 +27,7 @@ DEEPEST = 16
 """Tool calls within tool calls; a tool that calls itself through its runtime ends there."""
 
 _FIRST_PAUSE_S = 0.1  # doubles with every further attempt
+_MOST_DOUBLINGS = 20  # more than a day: beyond that a pause stays as it is, before it is no number any more
 _depth: ContextVar[int] = ContextVar("carpool_tool_depth", default=0)
 
 
@@ -44,6 +49,8 @@ class Attempt:
         self._proposal_id = proposal_id
         self._action = action
         self._digest = ""
+        redact = runtime.team.redactor.text  # who proposes chooses ids and names, and the log keeps them
+        self._id, self._tool_name = redact(action.id), None if action.tool is None else redact(action.tool)
         self._began = runtime.clock.monotonic()
         self.output: Any = None
         self.error: BaseException | None = None
@@ -52,10 +59,11 @@ class Attempt:
         self.retries = 0
 
     async def result(self, parameters: dict[str, Any]) -> ActionResult:
-        """What comes of the action with these parameters. Raises nothing but a cancellation."""
-        action = self._action
-        if parameters is not action.parameters:
-            action = self._action = replace(action, parameters=parameters)
+        """What comes of the action with these parameters. Raises nothing but a cancellation.
+
+        What is checked and asked about is what runs: nobody else can change the parameters meanwhile.
+        """
+        action = self._action = replace(self._action, parameters=own_copy(parameters))
         try:
             call = self._validated(action)
             await self._permitted(action)
@@ -129,37 +137,47 @@ class Attempt:
         ttl = tool.schema.cache_ttl_secs if tool is not None else None
         if not (action.idempotent or ttl):
             return None
-        self._digest = digest_of([action.type, action.tool, action.parameters])
+        try:
+            what: dict[str, Any] = {"type": str(action.type), "tool": action.tool, "effects": action.expected_effects}
+            self._digest = strict_digest_of({**what, "parameters": action.parameters})
+        except ValueError:
+            return None  # not JSON: can't be told from all other arguments
         memory = self._runtime.memory
         done = memory.done(self._digest) if action.idempotent else None
         cached = memory.output(self._digest) if ttl else None
         if done is None and cached is None:
             return None
         self._log(events.ActionDeduplicated)
-        self.output = done.output if done is not None else cached[0] if cached else None
-        return self._made(ActionStatus.SUCCEEDED, output=self.output)
+        if done is not None:
+            self.output = done.output
+            return self._made(ActionStatus.SUCCEEDED, output=self.output, state_changes=done.state_changes)
+        self.output = cached[0] if cached else None
+        effects = action.expected_effects  # the output is old, the effects are this action's own
+        return self._unwritten(effects) or self._made(ActionStatus.SUCCEEDED, output=self.output, state_changes=effects)
 
     async def _executed(self, action: Action, call: Prepared | None) -> ActionResult:
-        attempts = 1 + (action.max_retries if action.failure_behavior == FailureBehavior.RETRY else 0)
+        attempts = 1 + (max(0, action.max_retries) if action.failure_behavior == FailureBehavior.RETRY else 0)
         digest = digest_of(action.parameters)
         for attempt in range(1, attempts + 1):
             self._log(events.ActionExecuting, parameters_digest=digest, attempt=attempt)
+            cancels = _cancels()
             try:
                 self.output = await self._performed(action, call)
             except BaseException as error:
                 self.error = error
-                if not isinstance(error, Exception):
+                if isinstance(error, anyio.get_cancelled_exc_class()) and _cancels() <= cancels:
+                    self.error = RuntimeError("the tool cancelled itself")
+                elif not isinstance(error, Exception):
                     self._log(events.ActionFailed, duration_ms=self._elapsed_ms(), error=type(error).__name__)
                     raise
                 if attempt < attempts:
                     self.retries += 1
-                    self._log(events.ActionRetrying, attempt=attempt + 1, error=type(error).__name__)
-                    await anyio.sleep(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+                    self._log(events.ActionRetrying, attempt=attempt + 1, error=type(self.error).__name__)
+                    await anyio.sleep(_FIRST_PAUSE_S * 2 ** min(attempt - 1, _MOST_DOUBLINGS))
             else:
                 return self._committed(action)
-        error = self.error
-        self._log(events.ActionFailed, duration_ms=self._elapsed_ms(), error=type(error).__name__)
-        return self._made(ActionStatus.FAILED, error=_text(error))
+        self._log(events.ActionFailed, duration_ms=self._elapsed_ms(), error=type(self.error).__name__)
+        return self._made(ActionStatus.FAILED, error=worded(self.error or ToolError(action.tool or "", "failed")))
 
     async def _performed(self, action: Action, call: Prepared | None) -> Any:
         if call is None:
@@ -196,18 +214,24 @@ class Attempt:
         changes = dict(action.expected_effects)
         if action.type == ActionType.STATE_WRITE:
             changes[action.parameters["key"]] = action.parameters["value"]
-        actor = self._runtime.agent or "runtime"
-        for key, value in changes.items():
-            try:
-                transition = self._runtime.state.set(key, value, actor=actor)
-            except ValueError as error:
-                self._log(events.ActionFailed, duration_ms=self._elapsed_ms(), error=type(error).__name__)
-                return self._made(ActionStatus.FAILED, error=_text(error))
-            self._log(events.StateChanged, key=key, version=transition.version)
+        if (failure := self._unwritten(changes)) is not None:
+            return failure
         self._log(events.ActionSucceeded, duration_ms=self._elapsed_ms())
         result = self._made(ActionStatus.SUCCEEDED, output=self.output, state_changes=changes)
         self._keep(action, result)
         return result
+
+    def _unwritten(self, changes: dict[str, Any]) -> ActionResult | None:
+        """Write ``changes`` to the state, all of them or, when one is not JSON, none: then the failure."""
+        try:
+            changes = json_copy(changes, "state") if changes else changes
+        except ValueError as error:
+            self._log(events.ActionFailed, duration_ms=self._elapsed_ms(), error=type(error).__name__)
+            return self._made(ActionStatus.FAILED, error=worded(error))
+        for key, value in changes.items():
+            transition = self._runtime.state.set(key, value, actor=self._runtime.agent or "runtime")
+            self._log(events.StateChanged, key=key, version=transition.version)
+        return None
 
     def _keep(self, action: Action, result: ActionResult) -> None:
         if not self._digest:
@@ -243,7 +267,7 @@ class Attempt:
         return (self._runtime.clock.monotonic() - self._began) * 1e3
 
     def _log(self, kind: Any, **fields: Any) -> None:
-        self._runtime.log_action(kind, self._proposal_id, action=self._action.id, tool=self._action.tool, **fields)
+        self._runtime.log_action(kind, self._proposal_id, action=self._id, tool=self._tool_name, **fields)
 
 
 async def _within(timeout_ms: float, call: Prepared) -> Any:
@@ -259,12 +283,23 @@ def digest_of(value: Any) -> str:
     try:
         text = msgspec.json.encode(value, order="deterministic")
     except (TypeError, ValueError, RecursionError):
-        text = repr(value).encode("utf-8", "replace")
+        text = _printed(value).encode("utf-8", "replace")
     return sha256(text).hexdigest()
 
 
-def _text(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {error}"
+def _cancels() -> int:
+    """How often this task was asked to cancel. A tool can raise the exception by itself, not raise the count."""
+    from asyncio import current_task  # here, because importing carpool must not load it
+
+    task = current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _printed(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"a {type(value).__qualname__} that can't be printed"
 
 
 def _worded(condition: Precondition) -> str:

@@ -28,6 +28,7 @@ from ..actions import (
     levels,
 )
 from ..state import StateStore
+from ..turnstile import Turnstile
 from .attempt import Attempt
 from .substitution import substituted
 
@@ -36,8 +37,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution"]
 
-_locked: ContextVar[frozenset[int]] = ContextVar("carpool_states_in_a_proposal", default=frozenset())
-"""Stores whose proposal lock this task, or one that it works for, holds: a tool may propose in turn."""
+
+class _Turn:
+    """A proposal's turn on a store. A tool may propose in turn: such proposals take turns inside this one."""
+
+    def __init__(self) -> None:
+        self.inner = Turnstile()
+        self.over = False
+
+
+_turns: ContextVar[dict[int, _Turn] | None] = ContextVar("carpool_turns", default=None)
+"""By store: the turn of this task, or of the one that it works for. Asking for the store's own lock would wait
+for ever."""
 
 
 class Execution:
@@ -65,12 +76,13 @@ class Execution:
         return self._result((runtime.clock.monotonic() - began) * 1e3)
 
     async def _take_turn(self, stack: AsyncExitStack, state: StateStore) -> None:
-        held = _locked.get()
-        if id(state) in held:
-            return  # inside a proposal on this store: its lock is held for us, and would never come free
-        await stack.enter_async_context(state.proposal_lock())
-        token = _locked.set(held | {id(state)})
-        stack.callback(_locked.reset, token)
+        turns = _turns.get() or {}
+        outer = turns.get(id(state))
+        inside = outer is not None and not outer.over  # a task may outlive the proposal that it was started in
+        await stack.enter_async_context(outer.inner if outer is not None and inside else state.proposal_lock())
+        turn = _Turn()
+        stack.callback(setattr, turn, "over", True)
+        stack.callback(_turns.reset, _turns.set({**turns, id(state): turn}))
 
     async def _run_or_restore(self, state: StateStore) -> None:
         runtime = self._runtime
@@ -116,6 +128,8 @@ class Execution:
             parameters = substituted(action.parameters, self._outputs(action))
         except ValueError as error:
             result = attempt.rejected(str(error))
+        except RecursionError:
+            result = attempt.rejected("the parameters are nested too deep")
         else:
             result = await attempt.result(parameters)
         self._results[action.id] = result
@@ -139,8 +153,10 @@ class Execution:
         return output_of
 
     def _skip(self, action: Action, reason: str) -> None:
+        redact = self._runtime.team.redactor.text
+        reason, tool = redact(reason), None if action.tool is None else redact(action.tool)
         self._runtime.log_action(
-            events.ActionSkipped, self._proposal.id, action=action.id, tool=action.tool, reason=reason
+            events.ActionSkipped, self._proposal.id, action=redact(action.id), tool=tool, reason=reason
         )
         self._results[action.id] = ActionResult(
             action_id=action.id, status=ActionStatus.SKIPPED, error=reason, timestamp=self._runtime.clock.now()

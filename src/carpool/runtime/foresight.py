@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
 from ..actions import Action, ActionProposal, ActionType, levels
+from ..json_values import json_copy
 from ..state import StateStore
 
 if TYPE_CHECKING:
@@ -46,11 +49,14 @@ def foresee(runtime: Runtime, proposal: ActionProposal, *, blocked_take_effect: 
     state = StateStore(runtime.state.snapshot())
     issues: list[Issue] = []
     writers: dict[str, str] = {}
+    blocked: set[str] = set()
     for action in order:
         found = _issues(runtime, action, state, writers)
         issues.extend(found)
         writers.update(dict.fromkeys(action.writes, action.id))
-        if blocked_take_effect or not any(issue.severity == "error" for issue in found):
+        if any(issue.severity == "error" for issue in found) or not blocked.isdisjoint(action.dependencies):
+            blocked.add(action.id)  # and with it what depends on it
+        if blocked_take_effect or action.id not in blocked:
             _apply(action, state)
     issues.extend(_unordered(order))
     return Foresight(valid=all(each.severity != "error" for each in issues), issues=issues, state=state.snapshot())
@@ -68,26 +74,45 @@ def _issues(runtime: Runtime, action: Action, state: StateStore, writers: dict[s
     for key in action.state_dependencies:
         if not state.exists(key) and key not in writers:
             add("warning", "never_written", f"depends on state {key!r}, which nothing has written or will write")
-    if action.type == ActionType.TOOL_CALL:
-        tool = runtime.tools.get(action.tool or "")
-        if tool is None:
-            add("error", "unknown_tool", f"no tool {action.tool!r}")
-        elif not _has_references(action.parameters):
-            try:
-                tool.prepare(action.parameters)
-            except ValueError as error:
-                add("error", "schema", str(error))
+    for kind, message in _malformed(runtime, action):
+        add("error", kind, message)
     for violation in runtime.policies.preview(action, state):
         add("error", "policy", f"{violation.policy}: {violation.reason}")
     return found
 
 
-def _apply(action: Action, state: StateStore) -> None:
+def _malformed(runtime: Runtime, action: Action) -> Iterator[tuple[str, str]]:
+    """What would keep the action itself from running, whatever the state is: kind and message."""
+    if action.type == ActionType.TOOL_CALL:
+        tool = runtime.tools.get(action.tool or "")
+        if tool is None:
+            yield "unknown_tool", f"no tool {action.tool!r}"
+        elif not _has_references(action.parameters):
+            try:
+                tool.prepare(action.parameters)
+            except ValueError as error:
+                yield "schema", str(error)
+    elif not isinstance(action.parameters.get("key"), str) or not action.parameters["key"]:
+        yield "schema", f"a {action.type} needs parameters.key, a string"
+    elif action.type == ActionType.STATE_WRITE and "value" not in action.parameters:
+        yield "schema", "a state_write needs parameters.value"
+    try:
+        json_copy(_effects(action), "state")
+    except ValueError as error:
+        yield "not_json", str(error)
+
+
+def _effects(action: Action) -> dict[str, Any]:
     effects = dict(action.expected_effects)
     if action.type == ActionType.STATE_WRITE and isinstance(action.parameters.get("key"), str):
         effects[action.parameters["key"]] = action.parameters.get("value")
-    for key, value in effects.items():
-        state.set(key, value, actor=action.id)
+    return effects
+
+
+def _apply(action: Action, state: StateStore) -> None:
+    for key, value in _effects(action).items():
+        with suppress(ValueError):  # reported already
+            state.set(key, value, actor=action.id)
 
 
 def _unordered(order: list[Action]) -> list[Issue]:

@@ -10,7 +10,9 @@ from ..actions import ActionResult, ToolRateLimit
 from ..clock import Clock
 from ..json_values import json_copy
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "own_copy"]
+
+_FIRST_SWEEP = 64
 
 
 class Memory:
@@ -20,6 +22,7 @@ class Memory:
         self._clock = clock
         self._done: dict[str, ActionResult] = {}
         self._outputs: dict[str, tuple[float, Any]] = {}
+        self._sweep_at = _FIRST_SWEEP
         self._buckets: dict[str, _Bucket] = {}
 
     def done(self, digest: str) -> ActionResult | None:
@@ -38,13 +41,14 @@ class Memory:
         if self._clock.monotonic() >= until:
             self._outputs.pop(digest, None)
             return None
-        return (_own(output),)
+        return (own_copy(output),)
 
     def keep_output(self, digest: str, output: Any, ttl_s: float) -> None:
         now = self._clock.monotonic()
-        for old in [each for each, (until, _) in self._outputs.items() if until <= now]:
-            del self._outputs[old]
-        self._outputs[digest] = (now + ttl_s, _own(output))
+        if len(self._outputs) >= self._sweep_at:
+            self._outputs = {each: kept for each, kept in self._outputs.items() if kept[0] > now}
+            self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._outputs))  # so that sweeping costs a constant per call
+        self._outputs[digest] = (now + ttl_s, own_copy(output))
 
     async def wait_for_turn(self, tool: str, limit: ToolRateLimit) -> None:
         """Return when ``tool`` may be called again under ``limit``."""
@@ -56,24 +60,26 @@ class Memory:
 
 class _Bucket:
     """A token bucket: full at first, a token back every ``interval / max_calls`` seconds. Turns are given out
-    in the order of asking, so that nobody starves."""
+    in the order of asking, so that nobody starves; who is cancelled in the line takes none."""
 
     def __init__(self, limit: ToolRateLimit, clock: Clock) -> None:
         self._size = limit.max_calls
         self._every = limit.interval_secs / limit.max_calls
         self._clock = clock
         self._full_at = clock.monotonic()  # when all tokens taken so far will be back
+        self._line = anyio.Lock()
 
     async def take(self) -> None:
-        now = self._clock.monotonic()
-        self._full_at = max(self._full_at, now) + self._every
-        wait = self._full_at - now - self._size * self._every
-        if wait > 0:
-            await anyio.sleep(wait)
+        async with self._line:
+            wait = self._full_at - self._clock.monotonic() - (self._size - 1) * self._every
+            if wait > 0:
+                await anyio.sleep(wait)
+            self._full_at = max(self._full_at, self._clock.monotonic()) + self._every
 
 
-def _own(output: Any) -> Any:
+def own_copy(value: Any) -> Any:
+    """A copy that nobody else can change; what is not JSON is handed on as it is."""
     try:
-        return json_copy(output)
+        return json_copy(value)
     except ValueError:
-        return output  # not JSON: handed on as it is, as the tool itself would
+        return value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..actions import Action, ActionProposal, ActionStatus, ProposalResult, Tier, ToolSchema
+from ..actions import Action, ActionProposal, ActionStatus, Precondition, ProposalResult, Tier, ToolSchema
 from ..budget import Lease
 from ..clock import Clock, new_id
 from ..errors import PolicyDenied, ToolError
@@ -142,14 +142,14 @@ class Runtime:
         result = await attempt.result(arguments)
         if result.status == ActionStatus.SUCCEEDED:
             return attempt.output
+        redactor = self.team.redactor
         if attempt.denied:
-            raise PolicyDenied(name, attempt.denied)
-        cause, text = attempt.error, str(attempt.error)
-        if self.team.redactor.text(text) != text:
-            cause = None  # a traceback would show the secret that the text leaves out
+            raise PolicyDenied(redactor.text(name), [redactor.text(reason) for reason in attempt.denied])
+        # Without a cause where a traceback would show the secret that the text leaves out.
+        cause = None if redactor.is_told_by(attempt.error) else attempt.error
         if isinstance(cause, ToolError):
             raise cause
-        raise ToolError(name, result.error or str(result.status)) from cause
+        raise ToolError(redactor.text(name), result.error or str(result.status)) from cause
 
     async def execute(self, proposal: ActionProposal | dict[str, Any]) -> ProposalResult:
         """Validate, ask policy, execute and commit a proposal, or its wire JSON as a dict.
@@ -198,6 +198,9 @@ class Runtime:
     def log_action(self, kind: Callable[..., Event], proposal: str, action: str = "", **fields: Any) -> None:
         """Append an event of an action of this agent."""
         whose = self.whose
+        for told in ("reason", "key"):  # in words that come from outside
+            if told in fields:
+                fields[told] = self.team.redactor.text(fields[told])
         self.team.log.append(
             kind(
                 run=whose.run,
@@ -220,9 +223,24 @@ class Runtime:
 
 
 def _proposal(proposal: ActionProposal | dict[str, Any]) -> ActionProposal:
-    if isinstance(proposal, ActionProposal):
-        return proposal
-    return msgspec.convert(proposal, ActionProposal)
+    """A proposal of which every field is of its type: a struct made by hand need not be.
+
+    :raises ValueError: for anything else.
+    """
+    if not isinstance(proposal, ActionProposal):
+        return msgspec.convert(proposal, ActionProposal)
+    fields = msgspec.structs.asdict(proposal)
+    fields["actions"] = [_fields(action) for action in proposal.actions]
+    return msgspec.convert(fields, ActionProposal)
+
+
+def _fields(action: Any) -> dict[str, Any]:
+    if not isinstance(action, Action):
+        raise ValueError(f"an action is an Action, not a {type(action).__name__}")
+    conditions: list[Any] = [
+        msgspec.structs.asdict(each) if isinstance(each, Precondition) else each for each in action.preconditions
+    ]
+    return msgspec.structs.asdict(action) | {"preconditions": conditions}
 
 
 _NOBODY = Identity()

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from .. import events
 from ..budget import Lease, budget_skipped_output
-from ..errors import BudgetError, BudgetExhausted
+from ..errors import BudgetError, BudgetExhausted, worded
 from ..recall import Call
 from ..runtime import Identity, Runtime
 from ..tools import Tool
@@ -28,7 +29,9 @@ from ..wakeup import Wakeup
 if TYPE_CHECKING:
     from .run import Run
 
-__all__ = ["Start"]
+__all__ = ["Start", "ToolsOfOneStart"]
+
+ToolsOfOneStart = Iterable[Tool | Callable[..., Any]] | Callable[[Runtime], Iterable[Tool | Callable[..., Any]]]
 
 _WARN_AT = 0.8
 
@@ -43,7 +46,7 @@ class Start:
         place: Run,
         spec: AgentSpec,
         task: str,
-        tools: Callable[[Runtime], Iterable[Tool]] | None,
+        tools: ToolsOfOneStart,
         gated: bool,
     ) -> None:
         self.place = place
@@ -59,26 +62,26 @@ class Start:
         self.call: Call | None = None
 
     async def output(self) -> AgentOutput:
-        """What came of it; it is kept in its place too, for an error on the way out to carry."""
-        if self.shared.remembers:
-            self.call = Call(roles=self.roles, path=self.whose.path, spec=self.spec, task=self.task)
-            remembered = await self.shared.recall.recall(self.call)
-            if remembered is not None:
-                return self._replayed(remembered)
+        """What came of it; it is kept in its place's record too, for an error on the way out to carry."""
         try:
+            if self.shared.remembers:
+                self.call = Call(roles=self.roles, path=self.whose.path, spec=self.spec, task=self.task)
+                remembered = await self.shared.recall.recall(self.call)
+                if remembered is not None:
+                    return self._replayed(remembered)
             # Admitted at once, as a rule; only who has to wait pays for waiting.
             lease = self._try_lease() or await self._wait_for_lease()
+            if self.call is not None:
+                await self._record_start(self.call, lease, 1)
         except BudgetError as denial:
             return self._skipped(denial)
-        except BaseException:
-            self._log(events.AgentSkipped, reason="cancelled before it started")
+        except BaseException as error:
+            self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
             raise
         output = await self._attempt(lease, 1)
         if self.spec.retries and output.error is not None:
             output = await self._retries(output)
-        if self.call is not None:
-            await self.shared.recall.ended(self.call, output)
-        return self._ended(output)
+        return self._ended(output) if self.call is None else await self._recorded(self.call, output)
 
     # Before it starts
 
@@ -86,7 +89,7 @@ class Start:
         output = replace(remembered, name=self.spec.name)
         self.purse.record_replayed(output.tokens)
         self._log(events.AgentReplayed, tokens=output.tokens)
-        return self.place.keep(output)
+        return self.place.record.keep(output)
 
     def _try_lease(self) -> Lease | None:
         """A lease, or ``None`` when only the holds of agents in flight stand in the way.
@@ -126,22 +129,20 @@ class Start:
         return self.spec.estimate
 
     def _skipped(self, denial: BudgetError) -> AgentOutput:
-        self.place.denied = True
+        self.place.record.deny(self.roles, denial)
         if not self.shared.said_exhausted:
             self.shared.said_exhausted = True
             self.shared.log.append(
                 events.BudgetExhausted(run=self.shared.run_id, reason=str(denial), snapshot=denial.snapshot)
             )
         self._log(events.AgentSkipped, reason=str(denial))
-        return self.place.keep(budget_skipped_output(self.spec.name, denial))
+        return self.place.record.keep(budget_skipped_output(self.spec.name, denial))
 
     # While it runs
 
     async def _attempt(self, lease: Lease, attempt: int) -> AgentOutput:
         """One start: what came of it, with what it spent as its tokens. Settles the lease in any case."""
         shared, spec, whose = self.shared, self.spec, self.whose
-        if self.call is not None:
-            await self._record_start(self.call, lease, attempt)
         shared.log.append(
             events.AgentStarted(
                 run=whose.run,
@@ -156,8 +157,8 @@ class Start:
         cancels = task.cancelling()
         try:
             runtime = Runtime(shared.team, self._granted() if spec.tools else None, whose, lease)
-            if self.tools is not None:
-                for tool in self.tools(runtime):
+            if self.tools:
+                for tool in self.tools(runtime) if callable(self.tools) else self.tools:
                     runtime.register_tool(tool)
             if spec.timeout_s is None:
                 returned = await shared.call_runner(spec, self.task, runtime, shared.mailbox)
@@ -179,9 +180,8 @@ class Start:
     async def _record_start(self, call: Call, lease: Lease, attempt: int) -> None:
         try:
             await self.shared.recall.started(call, attempt, lease.hold)
-        except BaseException as error:
+        except BaseException:
             lease.release()
-            self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
             raise
 
     def _granted(self) -> dict[str, Tool]:
@@ -205,19 +205,20 @@ class Start:
         if not isinstance(returned, AgentOutput):
             raise TypeError(f"the runner returned {_a(returned)}, not an AgentOutput or a str")
         _check(returned)
-        answer = _storable(returned.answer)
-        if returned.name == name and returned.duration_ms and answer is returned.answer:
+        answer, error = _storable(returned.answer), returned.error and _storable(returned.error)
+        if returned.name == name and returned.duration_ms and answer is returned.answer and error is returned.error:
             return returned
-        return replace(returned, name=name, answer=answer, duration_ms=returned.duration_ms or duration_ms)
+        duration_ms = returned.duration_ms or duration_ms
+        return replace(returned, name=name, answer=answer, error=error, duration_ms=duration_ms)
 
     def _failed(self, error: Exception, began: float) -> AgentOutput:
-        text = str(error) if isinstance(error, _TimedOut) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, _TimedOut) else worded(error)
         text = self.shared.infra.redactor.text(_storable(text))
         outcome = AgentOutcome.failure(text)
         if isinstance(error, _TimedOut):
             outcome = AgentOutcome.timeout(text, 0, self.spec.max_turns)
         if isinstance(error, BudgetError):
-            self.place.denied = True
+            self.place.record.deny(self.roles, error)
         duration_ms = (self.shared.clock.monotonic() - began) * 1e3
         return AgentOutput(name=self.spec.name, error=text, outcome=outcome, duration_ms=duration_ms)
 
@@ -239,10 +240,11 @@ class Start:
     async def _swallowed(self, output: AgentOutput) -> NoReturn:
         """The runner was cancelled from outside and returned all the same: what it returned is kept, and the
         cancellation goes on from here."""
-        if self.call is not None:
-            with anyio.CancelScope(shield=True):
-                await self.shared.recall.ended(self.call, output)
-        self._ended(output)
+        if self.call is None:
+            self._ended(output)
+        else:
+            await self._recorded(self.call, output)
+        await checkpoint()  # a cancelled scope raises here, in a way that it knows as its own
         raise anyio.get_cancelled_exc_class()("cancelled while an agent's runner swallowed it")
 
     async def _retries(self, output: AgentOutput) -> AgentOutput:
@@ -251,11 +253,13 @@ class Start:
         while output.error is not None and attempt <= self.spec.retries:
             try:
                 lease = self._try_lease() or await self._wait_for_lease()
-            except BudgetError:
-                self.place.denied = True
+                if self.call is not None:
+                    await self._record_start(self.call, lease, attempt + 1)
+            except BudgetError as denial:
+                self.place.record.deny(self.roles, denial)
                 break
             except BaseException:
-                self._ended(output)
+                self._ended(output)  # with what it came to before
                 raise
             attempt += 1
             self._log(events.AgentRetrying, attempt=attempt, error=output.error)
@@ -266,11 +270,20 @@ class Start:
 
     # After it ended
 
+    async def _recorded(self, call: Call, output: AgentOutput) -> AgentOutput:
+        """Paid for is paid for: whatever keeps the journal from being written, the output is not lost here."""
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.shared.recall.ended(call, output)
+        finally:
+            self._ended(output)
+        return output
+
     def _ended(self, output: AgentOutput) -> AgentOutput:
         whose = self.whose
         if output.error is not None:
             self._log(events.AgentFailed, duration_ms=output.duration_ms, error=output.error, tokens=output.tokens)
-            return self.place.keep(output)
+            return self.place.record.keep(output)
         self.shared.log.append(
             events.AgentFinished(
                 run=whose.run,
@@ -284,7 +297,7 @@ class Start:
                 tokens=output.tokens,
             )
         )
-        return self.place.keep(output)
+        return self.place.record.keep(output)
 
     def _learn(self, spent: TokenAccounting) -> None:
         """Remember the largest spend of this role, and warn once when a limit comes near."""
@@ -325,6 +338,7 @@ def _check(output: AgentOutput) -> None:
         and output.outcome is None
         and type(output.turns) is int is type(output.tool_calls)
         and output.turns >= 0 <= output.tool_calls
+        and not output.tools_used
         and 0 <= output.duration_ms < float("inf")
     ):
         return  # the usual case, at a quarter of the price
@@ -336,6 +350,8 @@ def _check(output: AgentOutput) -> None:
         raise ValueError(f"the runner returned usage that is {_a(output.tokens)}, not a TokenAccounting")
     if output.outcome is not None and not isinstance(output.outcome, AgentOutcome):
         raise ValueError(f"the runner returned an outcome that is {_a(output.outcome)}, not an AgentOutcome")
+    if not isinstance(output.tools_used, list) or not all(isinstance(tool, str) for tool in output.tools_used):
+        raise ValueError("the runner returned an output whose tools_used is not a list of names")
     for name in ("turns", "tool_calls", "duration_ms"):
         value = getattr(output, name)
         if not isinstance(value, int | float) or not 0 <= value < float("inf"):

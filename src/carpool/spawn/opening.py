@@ -44,7 +44,11 @@ async def open_run(
     run = Run(Shared(infra, call_runner, run_id, recall), purse, name, name)
     infra.log.append(RunStarted(run=run_id, pattern=name))
     try:
-        yield run
+        try:
+            yield run
+        finally:
+            with anyio.CancelScope(shield=True):
+                await recall.aclose()
     except BaseException as error:
         partial = run.partial()
         # Not every exception takes attributes; then the log still has the facts.
@@ -55,10 +59,7 @@ async def open_run(
         _log_end(run, name, partial, type(error).__name__)
         raise
     else:
-        _log_end(run, name, run.last_result or run.partial(stop_reason="completed"), None)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await recall.aclose()
+        _log_end(run, name, run.record.result or run.partial(stop_reason="completed"), None)
 
 
 def _log_end(run: Run, name: str, result: CoordinationResult, error: str | None) -> None:

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from ..bounded import bounded_map
 from ..budget import CoordinationBudget, budget_skipped_output, is_budget_skipped
-from ..errors import BudgetError
+from ..errors import AgentFailed, BudgetError, JournalError, worded
 from ..infra import SharedInfra
 from ..results import CoordinationResult, stop_reason_of, usage_of
 from ..runtime import Runtime
-from ..tools import Tool
 from ..types import AgentOutcome, AgentOutput, AgentSpec, BudgetLimits
-from .door import Start
+from .door import Start, ToolsOfOneStart
+from .record import Record
 from .shared import Shared
 
 __all__ = ["Member", "Run", "Team"]
@@ -57,19 +57,17 @@ class Run:
         depth: int = 1,
         parent: str | None = None,
         ancestors: tuple[int, ...] = (),
+        record: Record | None = None,
     ) -> None:
         self.shared = shared
-        self.roles = roles  # the path in roles, without indexes: what a journal recognises
-        self.ancestors = ancestors  # leases of the agents inside which this scope works
-        self._began = shared.clock.monotonic()
-        self._outputs: list[AgentOutput] = []
-        self._nested: dict[str, list[CoordinationResult]] = {}
-        self.denied = False  # whether the budget refused anything here
-        self.last_result: CoordinationResult | None = None
         self.purse = purse
         self.path = path
+        self.roles = roles  # the path in roles, without indexes: what a journal recognises
         self.depth = depth
-        self.parent = parent
+        self.parent = parent  # the path of the agent inside which this place works
+        self.ancestors = ancestors  # the numbers of the leases inside which it works
+        self.record = record or Record()
+        self._began = shared.clock.monotonic()
 
     @property
     def run_id(self) -> str:
@@ -82,7 +80,7 @@ class Run:
     @property
     def finished(self) -> Sequence[AgentOutput]:
         """The outputs of every member that has ended in this scope, in order of their ending."""
-        return self._outputs
+        return self.record.members
 
     # The two verbs
 
@@ -91,14 +89,14 @@ class Run:
         member: Member,
         task: str,
         *,
-        tools: Callable[[Runtime], Iterable[Tool]] | None = None,
+        tools: ToolsOfOneStart = (),
         gated: bool = True,
     ) -> Coroutine[Any, Any, AgentOutput]:
         """Start ``member``, a spec or a pattern, on ``task``; awaited, it returns what came of it.
 
         Waits while only the holds of agents in flight keep it out. Never raises for what is the member's own
-        failure; lets a cancellation through. For a spec: ``tools(runtime)`` makes tools that this start has
-        beside its own, and one that is not ``gated`` is not asked about, takes no slot, and is booked.
+        failure; lets a cancellation through. For a spec: ``tools`` (or what ``tools(runtime)`` returns) are tools
+        of this start alone, and one that is not ``gated`` is not asked about, takes no slot, and is booked.
         """
         if isinstance(member, AgentSpec):
             # Not a coroutine around the door's: that would be one more for every agent.
@@ -135,7 +133,7 @@ class Run:
     def scope(self, name: str, *, role: str | None = None, budget: BudgetLimits | None = None) -> Run:
         """A place one level down, for a pattern inside this one; with ``budget``, in a child purse."""
         purse = self.purse if budget is None else self.purse.child(budget)
-        return self._at(purse, f"{self.path}/{name}", f"{self.roles}/{role or name}")
+        return self._at(purse, f"{self.path}/{name}", f"{self.roles}/{role or name}", Record(self.record))
 
     def keeping_back(self, finalizer: Member, *, when: bool | None) -> Run:
         """This place, in a purse that leaves one start and the finalizer's estimate to ``self``.
@@ -145,43 +143,58 @@ class Run:
         estimate = finalizer.estimate if isinstance(finalizer, AgentSpec) else None
         if not (estimate is not None if when is None else when):
             return self
-        smaller = self._at(self.purse.keeping_back(estimate), self.path, self.roles)
-        smaller._outputs, smaller._nested = self._outputs, self._nested
-        return smaller
+        return self._at(self.purse.keeping_back(estimate), self.path, self.roles, self.record)
 
-    def inside(self, runtime: Runtime) -> Run:
-        """The place from which the agent of ``runtime`` asks for others: one deeper, and under its path."""
-        whose = runtime.whose
-        here = self._at(self.purse, whose.path, f"{self.roles}/{whose.agent}")
+    def inside(self, runtime: Runtime, *, role: str | None = None) -> Run:
+        """The place from which the agent of ``runtime`` asks for others: one deeper, under its path, and in its
+        own purse, if it has one. ``role`` is the agent's, where its name is another."""
+        whose, lease = runtime.whose, runtime.lease
+        purse = self.purse if lease is None else lease.purse
+        here = self._at(purse, whose.path, f"{self.roles}/{role or whose.agent}", Record(self.record))
+        here.record.nested = self.record.nested  # it is this pattern that has the results
         here.depth, here.parent = self.depth + 1, whose.path
-        if runtime.lease is not None:
-            here.ancestors = (*self.ancestors, runtime.lease.number)
+        if lease is not None:
+            here.ancestors = (*self.ancestors, lease.number)
         return here
 
-    def _at(self, purse: CoordinationBudget, path: str, roles: str) -> Run:
-        return Run(self.shared, purse, path, roles, depth=self.depth, parent=self.parent, ancestors=self.ancestors)
+    def _at(self, purse: CoordinationBudget, path: str, roles: str, record: Record) -> Run:
+        return Run(
+            self.shared,
+            purse,
+            path,
+            roles,
+            depth=self.depth,
+            parent=self.parent,
+            ancestors=self.ancestors,
+            record=record,
+        )
 
     async def _team(self, member: Team, task: str) -> AgentOutput:
         """A member that is a pattern: its own end, whatever it is, touches nobody else here."""
         scope = self.scope(member.name, role=member.role, budget=member.budget)
         try:
             result = await member.execute(scope, task)
+        except JournalError:
+            raise
         except Exception as error:
+            partial = getattr(error, "partial", None)
+            result = partial if isinstance(partial, CoordinationResult) else scope.partial()
             output = scope._failed_team(member.name, error)
+            if isinstance(error, BudgetError):
+                self.record.deny(f"{self.roles}/{member.role}", error)
         else:
-            self._nested.setdefault(member.name, []).append(result)
             output = _output_of(member.name, result)
-        self.denied = self.denied or scope.denied
-        self._outputs.append(output)
+        self.record.nested.setdefault(member.name, []).append(result)
+        self.record.members.append(output)
         return output
 
     def _failed_team(self, name: str, error: Exception) -> AgentOutput:
-        text = f"{type(error).__name__}: {error}"
+        text = worded(error)
         if isinstance(error, BudgetError):
             output = budget_skipped_output(name, error)
         else:
             output = AgentOutput(name=name, error=text, outcome=AgentOutcome.failure(text))
-        return replace(output, tokens=usage_of(self._outputs), duration_ms=self._elapsed_ms())
+        return replace(output, tokens=usage_of(self.record.agents), duration_ms=self._elapsed_ms())
 
     # Results
 
@@ -197,7 +210,7 @@ class Run:
     ) -> R:
         """A result ``of`` this type: what every result has is filled in from ``outputs`` and the budget."""
         skipped = [output.name for output in outputs if is_budget_skipped(output)]
-        self.last_result = result = of(
+        self.record.result = result = of(
             task=task,
             run_id=self.run_id,
             answer=answer,
@@ -205,11 +218,11 @@ class Run:
             usage=usage_of(outputs),
             budget=self.purse.snapshot(),
             duration_ms=self._elapsed_ms(),
-            stop_reason=stop_reason or stop_reason_of(outputs, denied=self.denied),
+            stop_reason=stop_reason or stop_reason_of(outputs, denied=self.record.denied),
             all_succeeded=bool(outputs) and all(output.succeeded for output in outputs),
             failed=[o.name for o in outputs if not o.succeeded and not is_budget_skipped(o)],
             skipped=skipped,
-            nested=self._nested,
+            nested=self.record.nested,
             **fields,
         )
         return result
@@ -229,12 +242,20 @@ class Run:
 
     def partial(self, stop_reason: str = "failed") -> CoordinationResult:
         """What has ended in this place so far, as a result without an answer."""
-        return self.result(task="", answer="", outputs=self._outputs, stop_reason=stop_reason)
+        return self.result(task="", answer="", outputs=self.record.agents, stop_reason=stop_reason)
 
-    def keep(self, output: AgentOutput) -> AgentOutput:
-        """Count ``output`` as ended here, so that an error on the way out carries it."""
-        self._outputs.append(output)
-        return output
+    def error_of(self, member: Member, output: AgentOutput) -> BudgetError | AgentFailed:
+        """Why a run can't go on whose ``member`` came to this ``output``: the very refusal that kept it out, or
+        its failure."""
+        denial = self.record.denials.get(f"{self.roles}/{member.role or member.name}")
+        if denial is not None and is_budget_skipped(output):
+            return denial
+        return AgentFailed(output.name, output.error or "it gave an empty answer")
+
+    @property
+    def denied(self) -> bool:
+        """Whether the budget refused anything, here or below."""
+        return self.record.denied
 
     def _elapsed_ms(self) -> float:
         return (self.shared.clock.monotonic() - self._began) * 1e3
