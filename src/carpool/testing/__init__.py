@@ -1,0 +1,22 @@
+"""What tests of agents need: a scripted runner, a clock that needs no time, cancellation at every await."""
+
+from .bill import Bill, CallMade, Charge
+from .cancellation import Ended, Scenario, cancel_at_every_await
+from .reply import Reply, Script
+from .scripted_runner import ScriptedRunner
+from .virtual_clock import VirtualClock
+from .virtual_loop import Deadlock
+
+__all__ = [
+    "Bill",
+    "CallMade",
+    "Charge",
+    "Deadlock",
+    "Ended",
+    "Reply",
+    "Scenario",
+    "Script",
+    "ScriptedRunner",
+    "VirtualClock",
+    "cancel_at_every_await",
+]
