@@ -1,0 +1,96 @@
+"""The parser: which commands there are, and what becomes of what can't be parsed. Commands load when called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cyclopts import App
+from cyclopts.exceptions import CoercionError, CycloptsError, UnusedCliTokensError
+
+from .help_pages import HelpPages
+from .terminal import Screen, on_one_line
+from .usage import EXIT_CODES, USAGE, UsageError
+
+__all__ = ["app", "dispatch"]
+
+_EXAMPLE = """\
+Try it, offline and without a key:
+  carpool run --items 'docs/**/*.md' --task 'What does this say?' \\
+      --budget '200k tokens, 40 agents'"""
+
+_RUN = """\
+Run a coordination of agents; print its answer and its bill.
+
+The answer goes to stdout, all else to stderr. Where there is no one answer, because the run was interrupted or \
+failed, stdout gets what the finished agents answered, each under its name. Ctrl-C stops it in good order; pressed \
+again, at once."""
+
+_PLAN = """\
+Say what a run may start and spend at most, before anything runs.
+
+Takes the flags of run. Counts files, but reads none. Exit code 4 says that the worst case does not fit the budget."""
+
+_POLICY_CHECK = """\
+Say whether a policy file is understood, and what it would do to an action.
+
+Exit code 1 says that the action would be denied, or that an entry denies every
+call because its expression does not compile; 2, that the file or what was
+typed is not understood."""
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"carpool {version('carpool')}"
+    except PackageNotFoundError:
+        return "carpool, of a version that is not known: it is not installed"
+
+
+app = App(
+    name="carpool",
+    help="Many agents, one budget: bounded in parallel, nothing paid for is lost.",
+    help_epilogue=_EXAMPLE,
+    help_format="plaintext",
+    help_formatter=HelpPages(),
+    version=_version,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+app.command("carpool.cli.run:run", name="run", help=_RUN, help_epilogue=EXIT_CODES)
+app.command("carpool.cli.plan:plan", name="plan", help=_PLAN)
+
+_policy = App(name="policy", help="Look at policy files.", help_epilogue="")
+_policy.command("carpool.cli.policy:check", name="check", help=_POLICY_CHECK)
+app.command(_policy)
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Run the command that ``arguments`` name; a mistake in them is one line on stderr."""
+    tokens = _with_stdin(arguments)
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False)
+    except (CycloptsError, UsageError) as error:
+        command = " ".join(("carpool", *app.parse_commands(tokens)[0]))
+        Screen().say((on_one_line(f"{command}: {_message(error)} (see {command} --help)"), ""), wrap=True)
+        return USAGE
+    return code if isinstance(code, int) else 0
+
+
+def _with_stdin(arguments: Sequence[str]) -> list[str]:
+    """``--items -`` in the form that the parser takes it in: by itself, a hyphen looks to it like an option."""
+    found: list[str] = []
+    for argument in arguments:
+        if argument == "-" and found and found[-1] == "--items":
+            found[-1] = "--items=-"
+        else:
+            found.append(argument)
+    return found
+
+
+def _message(error: CycloptsError | UsageError) -> str:
+    if isinstance(error, CoercionError) and error.msg is not None and error.token is not None:
+        return f"{error.token.keyword}: {error.msg}"
+    if isinstance(error, UnusedCliTokensError):
+        return f"don't know what to do with {' '.join(map(repr, error.unused_tokens or ()))}; put quotes around texts"
+    return str(error)

@@ -1,0 +1,171 @@
+"""What the flags ask for, put together: a pattern, what it works on, and a runner."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..items import Files, lines
+from ..patterns import Item, MapReduce, Pattern, Pipeline, Swarm, UnreadableItem, Vote
+from ..types import AgentSpec
+from .amounts import counted
+from .flags import Flags
+from .usage import UsageError
+
+__all__ = ["Assembly", "assemble"]
+
+MAPPER_PROMPT = "Answer the task from this item alone, briefly."
+REDUCER_PROMPT = "Make one brief answer of these answers."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """``inputs`` go to the pattern beside the task. ``labels`` say which item an agent works on, by the agent's
+    name; ``unreadable`` why an item could not be read, by its label, and grows while items are read."""
+
+    pattern: Pattern[Any]
+    task: str
+    names: list[str]
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    unreadable: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def title(self) -> str:
+        """``map-reduce over 12 items``."""
+        items = f" over {counted(len(self.labels), 'item')}" if self.labels else ""
+        return self.pattern.name.replace("_", "-") + items
+
+
+def assemble(flags: Flags) -> Assembly:
+    """:raises UsageError: when the flags don't go together, or something that they need is missing."""
+    if flags.task is None or not flags.task.strip():
+        raise UsageError("--task is needed: what the agents are asked, for example --task 'What does this say?'")
+    for name, patterns in _ONLY_FOR.items():
+        if getattr(flags, name) not in (None, ()) and flags.pattern not in patterns:
+            raise UsageError(f"--{name.replace('_', '-')} is for {' and '.join(patterns)}, not for {flags.pattern}")
+    try:
+        return _ASSEMBLE[flags.pattern](flags, _as_text(flags.task))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+_ONLY_FOR: dict[str, tuple[str, ...]] = {
+    "items": ("map-reduce",),
+    "fan_in": ("map-reduce",),
+    "reduce_chars": ("map-reduce",),
+    "mode": ("swarm",),
+    "rounds": ("swarm",),
+    "quorum": ("vote",),
+    "synthesizer": ("swarm", "vote"),
+    "max_concurrent": ("map-reduce", "swarm", "vote"),
+}
+
+
+def _map_reduce(flags: Flags, task: str) -> Assembly:
+    if not flags.items:
+        raise UsageError("--items is needed for map-reduce: files, a folder or a glob, as in --items 'docs/**/*.md'")
+    prompts = {"mapper": MAPPER_PROMPT, "reducer": REDUCER_PROMPT}
+    given = dict(map(_name_and_prompt, flags.agent))
+    if len(given) < len(flags.agent):
+        raise UsageError("--agent: mapper or reducer is given twice; there is one of each")
+    if unknown := given.keys() - prompts.keys():
+        names = ", ".join(sorted(unknown))
+        raise UsageError(f"--agent {names}: map-reduce has two agents, mapper and reducer; others are for swarm")
+    prompts |= {name: prompt for name, prompt in given.items() if prompt}
+    mapper, reducer = (_spec(name, prompt, flags) for name, prompt in prompts.items())
+    pattern = MapReduce(mapper, reducer, flags.max_concurrent or 5, flags.fan_in, flags.reduce_chars)
+    items, labels, unreadable = _items(flags.items)
+    return Assembly(
+        pattern=pattern,
+        task=task,
+        names=["reducer"],
+        inputs={"items": items},
+        labels={f"mapper_{index}": label for index, label in enumerate(labels)},
+        unreadable=unreadable,
+    )
+
+
+def _items(paths: tuple[str, ...]) -> tuple[Collection[Any], list[str], Mapping[str, str]]:
+    """The items, their labels, and those that can't be read."""
+    if "-" not in paths:
+        files = Files(*paths)
+        return files, files.labels, files.unreadable
+    if len(paths) > 1:
+        raise UsageError("--items -: standard input stands alone; give either it or files")
+    found: list[Item | UnreadableItem] = lines(sys.stdin.buffer)
+    if not found:
+        raise UsageError("--items -: standard input has no line that is not blank")
+    unreadable = {item.label: item.reason for item in found if isinstance(item, UnreadableItem)}
+    return found, [item.label for item in found], unreadable
+
+
+def _swarm(flags: Flags, task: str) -> Assembly:
+    if flags.rounds is not None and flags.mode != "debate":
+        raise UsageError("--rounds is for a debate; add --mode debate")
+    team = _team(flags)
+    pattern = Swarm(
+        team,
+        flags.mode or "parallel",
+        _synthesizer(flags),
+        flags.rounds or 2,
+        flags.max_concurrent,
+    )
+    return Assembly(pattern=pattern, task=task, names=[agent.name for agent in team])
+
+
+def _pipeline(flags: Flags, task: str) -> Assembly:
+    team = _team(flags)
+    return Assembly(pattern=Pipeline(team), task=task, names=[agent.name for agent in team])
+
+
+def _vote(flags: Flags, task: str) -> Assembly:
+    team = _team(flags)
+    pattern = Vote(team, _synthesizer(flags), flags.max_concurrent, quorum=flags.quorum)
+    return Assembly(pattern=pattern, task=task, names=[agent.name for agent in team])
+
+
+_ASSEMBLE: dict[str, Callable[[Flags, str], Assembly]] = {
+    "map-reduce": _map_reduce,
+    "swarm": _swarm,
+    "pipeline": _pipeline,
+    "vote": _vote,
+}
+
+
+def _team(flags: Flags) -> list[AgentSpec]:
+    if not flags.agent:
+        raise UsageError(
+            f"--agent is needed for {flags.pattern}: --agent NAME or --agent 'NAME=SYSTEM PROMPT', once for each agent"
+        )
+    return [_spec(*_name_and_prompt(each), flags) for each in flags.agent]
+
+
+def _synthesizer(flags: Flags) -> AgentSpec | None:
+    if flags.synthesizer is None:
+        return None
+    return _spec(*_name_and_prompt(flags.synthesizer), flags)
+
+
+def _name_and_prompt(text: str) -> tuple[str, str]:
+    name, _, prompt = _as_text(text).partition("=")
+    if not name.strip():
+        raise UsageError(f"--agent {text!r}: an agent needs a name; write NAME or NAME=SYSTEM PROMPT")
+    return name.strip(), prompt.strip()
+
+
+def _spec(name: str, prompt: str, flags: Flags) -> AgentSpec:
+    return AgentSpec(
+        name,
+        prompt or f"You are {name}.",
+        timeout_s=flags.timeout,
+        retries=flags.retries,
+        estimate=flags.estimate,
+    )
+
+
+def _as_text(argument: str) -> str:
+    """``argument`` as UTF-8 can hold it; what is not UTF-8 arrives as halves of characters."""
+    return argument.encode("utf-8", "replace").decode()

@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM: the first one asks to stop, the second one does not ask."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from .usage import INTERRUPTED
+
+__all__ = ["leave", "stopping_on_interrupt"]
+
+
+@contextmanager
+def stopping_on_interrupt(stop: Callable[[], None]) -> Generator[None]:
+    """Within the block, the first signal calls ``stop`` from the event loop; the next ends the process at once.
+
+    Plain handlers, not the loop's own: those never run while an agent blocks the loop, and then not even the
+    second Ctrl-C would end anything. A signal that is ignored, as under ``nohup``, stays ignored. Signals reach
+    the main thread only; in any other this does nothing.
+    """
+    from asyncio import get_running_loop  # slow to load, and loaded by now
+
+    loop = get_running_loop()
+    asked = False
+
+    def handle(*_: Any) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(INTERRUPTED)
+        asked = True
+        loop.call_soon_threadsafe(stop)
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave() -> None:
+    """End the process, as interrupted, if an agent was left at work in a thread: Python would wait for it.
+
+    All that was written is flushed by then; a screen keeps nothing back.
+    """
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        os._exit(INTERRUPTED)
