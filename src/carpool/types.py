@@ -336,12 +336,12 @@ _NUMBERS = (float, int)
 _LARGEST = 1.7976931348623157e308  # the largest float: sums stop there, and an int beyond it is no amount
 
 
-def _keep_in_utc(owner: Struct) -> None:
+def _keep_in_utc(owner: AgentOutcome | Message) -> None:
     """Timestamps are written in UTC, wherever they were taken.
 
     :raises ValueError: for one without a time zone, which could be any time.
     """
-    timestamp: Any = owner.timestamp  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    timestamp = owner.timestamp
     if timestamp.tzinfo is UTC:
         return
     if timestamp.tzinfo is None:

@@ -6,11 +6,13 @@ The real thing runs beside it, by the hand of a ``Teller``, and has to give the 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import wraps
 from math import ceil, floor
+from typing import Any
 
 from carpool.budget import CoordinationBudget, Lease
 from carpool.errors import AgentLimitReached, BudgetError, BudgetExhausted
@@ -170,10 +172,25 @@ class Refused:
     held_back: bool
 
 
+def until_the_next_row(question: Callable[..., Any]) -> Callable[..., Any]:
+    """Only so as not to reckon the same twice: the answer is forgotten with the next row."""
+
+    @wraps(question)
+    def answer(self: NaiveBudget, *asked: Id) -> Any:
+        self._fold()
+        key = (question.__name__, *asked)
+        if key not in self._answers:
+            self._answers[key] = question(self, *asked)
+        return self._answers[key]
+
+    return answer
+
+
 class NaiveBudget:
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
         self._read = (-1, {}, {}, {}, {})
+        self._answers: dict[tuple[Id, ...], Any] = {}
 
     # What the rows come to
 
@@ -210,8 +227,10 @@ class NaiveBudget:
             else:
                 pages[row.subject].apply(row)
         self._read = (len(self.rows), pages, limits, made, records)
+        self._answers.clear()
         return self._read
 
+    @until_the_next_row
     def chain(self, purse: Id) -> list[Id]:
         """From the root down to ``purse``."""
         above: list[Id] = []
@@ -221,22 +240,26 @@ class NaiveBudget:
             at = self.made[at].parent
         return above
 
-    def inside(self, purse: Id) -> Iterator[Page]:
-        return (page for page in self.pages.values() if purse in self.chain(page.purse))
+    @until_the_next_row
+    def inside(self, purse: Id) -> list[Page]:
+        return [page for page in self.pages.values() if purse in self.chain(page.purse)]
 
     def records(self, purse: Id) -> list[TokenAccounting]:
         """What was recorded in ``purse`` and in those inside it."""
         return [each for name, kept in self._fold()[4].items() if purse in self.chain(name) for each in kept]
 
+    @until_the_next_row
     def spent(self, purse: Id) -> Amount:
         recorded = (weigh(each) for each in self.records(purse))
         return saturated(total((*(page.spent for page in self.inside(purse)), *recorded)))
 
-    def held(self, purse: Id, *, without: Id = None) -> Amount:
+    @until_the_next_row
+    def held(self, purse: Id, without: Id = None) -> Amount:
         """Not saturated: what is added here is taken away again."""
         held = total(page.held for page in self.inside(purse))
         return beyond(held, self.pages[without].lack) if without is not None else held
 
+    @until_the_next_row
     def unpriced(self, purse: Id) -> bool:
         return any(page.unpriced for page in self.inside(purse)) or any(not each.priced for each in self.records(purse))
 
@@ -298,7 +321,7 @@ class NaiveBudget:
         for at in self.chain(page.purse):
             kept, _ = self.kept(at, page.purse)
             crossed = four(total((self.spent(at), kept)))
-            others, lacking = four(total((self.spent(at), self.held(at, without=lease), kept))), four(lack)
+            others, lacking = four(total((self.spent(at), self.held(at, lease), kept))), four(lack)
             for dimension, cap in caps(self.limits[at]).items():
                 if crossed[dimension] >= cap:
                     return Refused(dimension, at, False)

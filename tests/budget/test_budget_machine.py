@@ -233,6 +233,17 @@ class BudgetMachine(RuleBasedStateMachine):
             assert left == room
 
     @invariant()
+    def every_purse_admits_whom_it_must_and_a_release_leaves_no_trace(self) -> None:
+        for name, purse in self.teller.purses.items():
+            refused = self.model.refused(name, None, 1, self.clock.seconds)
+            try:
+                purse.try_begin_agent().release()
+            except BudgetError as error:
+                self._check_denial(error, refused)
+            else:
+                assert refused is None, f"a false admission: {refused}"
+
+    @invariant()
     def only_overrun_crosses_a_ceiling(self) -> None:
         replaced = {row.subject for row in self.teller.rows if row.what == "limits"}
         for purse in self.teller.purses.keys() - replaced:
@@ -293,10 +304,10 @@ def check_conservation(teller: Teller, rows: list[Row]) -> None:
 CALM = settings(deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
 
 TestTheBudgetAgreesWithTheContract = BudgetMachine.TestCase
-TestTheBudgetAgreesWithTheContract.settings = settings(CALM, max_examples=100, stateful_step_count=35)
+TestTheBudgetAgreesWithTheContract.settings = settings(CALM, max_examples=120, stateful_step_count=40)
 
 TestTheBudgetAgreesWithTheContractAtItsUpperEnd = HugeBudgetMachine.TestCase
-TestTheBudgetAgreesWithTheContractAtItsUpperEnd.settings = settings(CALM, max_examples=40, stateful_step_count=25)
+TestTheBudgetAgreesWithTheContractAtItsUpperEnd.settings = settings(CALM, max_examples=50, stateful_step_count=25)
 
 
 # The same operations from eight threads

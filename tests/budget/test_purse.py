@@ -379,6 +379,21 @@ def test_a_purse_that_keeps_back_leaves_the_finalizer_its_slot_and_its_estimate(
     assert [each.state for each in (*leases, finalizer)] == ["held"] * 3
 
 
+@pytest.mark.parametrize("agents", [0, 1, 2, 3])
+def test_a_purse_that_keeps_back_slots_grants_the_others(agents: int) -> None:
+    root = CoordinationBudget(BudgetLimits(max_agents=3))
+    workers = root.keeping_back(None, agents)
+    leases = [workers.try_begin_agent() for _ in range(3 - agents)]
+
+    with pytest.raises(AgentLimitReached):
+        workers.try_begin_agent()
+    leases += [root.try_begin_agent() for _ in range(agents)]
+
+    assert root.snapshot().agents_started == len(leases) == 3
+    with pytest.raises(AgentLimitReached):
+        root.try_begin_agent()
+
+
 def test_keeping_back_holds_nothing() -> None:
     root = CoordinationBudget(BudgetLimits(max_input_tokens=100))
 

@@ -168,6 +168,9 @@ class WaitingTeams:
 
     def _check_who_is_let_in(self, woken: list[Agent], *, asked_all: bool) -> list[Agent]:
         let_in: list[Agent] = []
+        hopeless = [agent for agent in self.line if (refused := self._refused(agent)) and not refused.held_back]
+        if asked_all:
+            assert all(agent in woken for agent in hopeless), "it can never be let in, and still waits"
         for agent in self.line:
             assert agent.waiter is not None
             refused = self._refused(agent)
@@ -178,8 +181,6 @@ class WaitingTeams:
                 let_in.append(agent)
                 continue
             assert agent.waiter.lease is None, f"let in out of turn, or without room: {refused}"
-            if not refused.held_back and asked_all:
-                assert agent in woken, f"it can never be let in, and still waits: {refused}"
         return let_in
 
     def _check_who_is_denied(self, denied: list[Agent]) -> None:

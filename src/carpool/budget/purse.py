@@ -179,6 +179,14 @@ class CoordinationBudget:
         """Leases that are neither settled nor released, here and below."""
         return len(self._account.live)
 
+    def is_near_limits(self, share: float) -> bool:
+        """Whether at least ``share`` of any spend limit here and above is spent."""
+        for account, _ in self.chain:
+            for _, index, cap in account.caps:
+                if account.spent[index] >= cap * share:
+                    return True
+        return False
+
     def near_limits(self, share: float) -> list[tuple[str, float, float]]:
         """The spend limits here and above of which at least ``share`` is spent: dimension, spent, limit."""
         near: list[tuple[str, float, float]] = []

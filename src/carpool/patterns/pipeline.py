@@ -74,4 +74,5 @@ class Pipeline(Pattern[PipelineResult]):
         )
 
     def plan(self, task: str = "", **inputs: Any) -> Plan:
+        self.over(**inputs)
         return sum(map(plan_of, self.stages), Plan())

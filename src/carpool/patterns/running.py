@@ -39,7 +39,7 @@ async def stream_to_end(
     log: EventLog, run_id: str, start: Callable[[], Coroutine[Any, Any, T]]
 ) -> AsyncGenerator[Event | T]:
     """The events of ``run_id`` while what ``start`` returns goes on, and then what that returns or raises."""
-    from asyncio import CancelledError, get_running_loop
+    from asyncio import CancelledError, current_task, get_running_loop
 
     arrived, position = Wakeup(), len(log)
     # The one task outside a task group: a group can't stay open across a yield, because an iterator that is
@@ -59,6 +59,11 @@ async def stream_to_end(
                     await arrived.wait()
         yield run.result()
     finally:
+        reader = current_task()
+        asked = reader.cancelling() if reader is not None else 0
         run.cancel()
-        with suppress(CancelledError, Exception):
+        # Shielded, because a scope that is cancelled asks again and again until it is left.
+        with anyio.CancelScope(shield=True), suppress(CancelledError, Exception):
             await run
+        if reader is not None and reader.cancelling() > asked:
+            raise CancelledError("cancelled while the run that was left came to its end")

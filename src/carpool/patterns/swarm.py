@@ -109,6 +109,7 @@ class Swarm(Pattern[SwarmResult]):
         return rounds, latest
 
     def plan(self, task: str = "", **inputs: Any) -> Plan:
+        self.over(**inputs)
         one_round = sum(map(plan_of, self.agents), Plan())
         plan = one_round.times(1, self.rounds if self.mode == "debate" else 1)
         return plan if self.synthesizer is None else plan + plan_of(self.synthesizer)

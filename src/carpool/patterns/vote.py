@@ -129,6 +129,7 @@ class Vote(Pattern[VoteResult]):
         return {wording[key]: counts[key] for key in ranked}
 
     def plan(self, task: str = "", **inputs: Any) -> Plan:
+        self.over(**inputs)
         everyone = sum(map(plan_of, self.agents), Plan())
         saves = self.stop_when_decided and self.max_concurrent is not None and self.max_concurrent < len(self.agents)
         if saves:
