@@ -85,6 +85,6 @@ def verdict_on_votes(task: str, tally: dict[str, int], outputs: Sequence[AgentOu
 
 def _on_one_line(label: str) -> str:
     """A name as it may stand outside a block or in its first line: it can begin none itself."""
-    if label.isalnum():
+    if label.isprintable() and "<" not in label and ">" not in label:
         return label
     return " ".join(label.replace("<", "(").replace(">", ")").split())

@@ -67,6 +67,6 @@ class FunctionRunner:
             raise LookupError(f"no function for agent {spec.name!r}; there are: {known}")
         if name in self._async:
             return await function(task, runtime)
-        answer: Any = await to_thread.run_sync(function, task, runtime, abandon_on_cancel=True, limiter=self._threads)
+        answer = await to_thread.run_sync(function, task, runtime, abandon_on_cancel=True, limiter=self._threads)
         # A sync wrapper around an async function gives a coroutine.
-        return await answer if isinstance(answer, Awaitable) else answer
+        return await cast("Awaitable[Any]", answer) if isinstance(answer, Awaitable) else answer

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -129,15 +130,22 @@ def typed(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 
 @pytest.fixture
 def started(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a command in a process of its own, which does not outlive the test or a deadline."""
+    """Start a command in a process of its own, which does not outlive the test or a deadline.
+
+    ``on_interrupt`` is what the process is born with for SIGINT: tests that run in the background ignore it.
+    """
     running: list[tuple[subprocess.Popen[str], Timer]] = []
 
-    def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "carpool.cli", *arguments],
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": folder} | options,
-            env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error"},
-        )
+    def start(*arguments: str, on_interrupt: Any = signal.SIG_DFL, **options: Any) -> subprocess.Popen[str]:
+        ours = signal.signal(signal.SIGINT, on_interrupt)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "carpool.cli", *arguments],
+                **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": folder} | options,
+                env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error"},
+            )
+        finally:
+            signal.signal(signal.SIGINT, ours)
         timer = Timer(DEADLINE_S, process.kill)
         timer.start()
         running.append((process, timer))

@@ -92,11 +92,7 @@ def test_the_second_interruption_ends_even_an_agent_that_blocks_everything(start
 
 
 def test_an_ignored_signal_stays_ignored(started) -> None:
-    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a child inherits this, and nothing else about signals
-    try:
-        process = started(*RUN, "--runner", "agents:first_only")
-    finally:
-        signal.signal(signal.SIGINT, ours)
+    process = started(*RUN, "--runner", "agents:first_only", on_interrupt=signal.SIG_IGN)
     wait_for(process, "started   two.md")
 
     process.send_signal(signal.SIGINT)

@@ -23,7 +23,8 @@ class HelpPages:
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
         if description:
             console.print()
-            console.print(description, end="")
+            # Inside of what cyclopts wraps it in, which ends with an empty line.
+            console.print(getattr(description, "primary_renderable", description))
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         from rich.table import Table

@@ -106,7 +106,7 @@ class Attempt:
         if _depth.get() >= DEEPEST:
             raise Rejected(f"tool calls are nested {DEEPEST} deep; a tool that calls itself must come to an end")
         try:
-            return tool.prepare(action.parameters)
+            return tool.prepare_in(action.parameters, self._runtime.workspace)
         except ValueError as error:
             raise Rejected(str(error), "arguments don't fit the schema") from None
 

@@ -89,7 +89,7 @@ def _malformed(runtime: Runtime, action: Action) -> Iterator[tuple[str, str]]:
             yield "unknown_tool", f"no tool {action.tool!r}"
         elif not _has_references(action.parameters):
             try:
-                tool.prepare(action.parameters)
+                tool.prepare_in(action.parameters, runtime.workspace)
             except ValueError as error:
                 yield "schema", str(error)
     elif not isinstance(action.parameters.get("key"), str) or not action.parameters["key"]:

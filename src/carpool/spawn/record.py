@@ -26,10 +26,11 @@ class Record:
     def keep(self, output: AgentOutput) -> AgentOutput:
         """Count an agent as ended."""
         self.members.append(output)
-        place: Record | None = self
-        while place is not None:
-            place.agents.append(output)
-            place = place._above
+        self.agents.append(output)
+        above = self._above
+        while above is not None:
+            above.agents.append(output)
+            above = above._above
         return output
 
     def deny(self, roles: str, denial: BudgetError) -> None:

@@ -209,7 +209,8 @@ class Run:
         **fields: Any,
     ) -> R:
         """A result ``of`` this type: what every result has is filled in from ``outputs`` and the budget."""
-        skipped = [output.name for output in outputs if is_budget_skipped(output)]
+        bad = [output for output in outputs if not output.succeeded]
+        skipped = [output.name for output in bad if is_budget_skipped(output)]
         self.record.result = result = of(
             task=task,
             run_id=self.run_id,
@@ -218,9 +219,9 @@ class Run:
             usage=usage_of(outputs),
             budget=self.purse.snapshot(),
             duration_ms=self._elapsed_ms(),
-            stop_reason=stop_reason or stop_reason_of(outputs, denied=self.record.denied),
-            all_succeeded=bool(outputs) and all(output.succeeded for output in outputs),
-            failed=[o.name for o in outputs if not o.succeeded and not is_budget_skipped(o)],
+            stop_reason=stop_reason or stop_reason_of(outputs, denied=self.denied),
+            all_succeeded=bool(outputs) and not bad,
+            failed=[output.name for output in bad if not is_budget_skipped(output)],
             skipped=skipped,
             nested=self.record.nested,
             **fields,
