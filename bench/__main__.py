@@ -1,4 +1,4 @@
-"""``python -m bench [overshoot|overhead|sleepers|imports …] [--json FILE] [--quick]``."""
+"""``python -m bench [overshoot|overhead|sleepers|imports|steps …] [--json FILE] [--quick]``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import platform
 import sys
 from pathlib import Path
 
-from . import imports, overhead, overshoot, sleepers
+from . import imports, overhead, overshoot, sleepers, steps
 
 BENCHES = {
     "overshoot": overshoot.measure,
     "overhead": overhead.measure,
     "sleepers": sleepers.measure,
     "imports": imports.measure,
+    "steps": steps.measure,
 }
 
 

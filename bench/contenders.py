@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from carpool import AgentOutput, AgentSpec, BudgetLimits, MapReduce, SharedInfra
 
 from . import handwritten
 
-__all__ = ["BARE", "BY_HAND", "CARPOOL", "CONTENDERS", "SPENT", "Contender", "no_op"]
+__all__ = ["BARE", "BY_HAND", "CARPOOL", "CONTENDERS", "SPENT", "Contender", "no_op", "waits_once"]
 
 SPENT = TokenAccounting(input_tokens=900, output_tokens=100, cost_usd=0.0005)
 
@@ -44,4 +45,10 @@ CONTENDERS: dict[str, Contender] = {CARPOOL: _carpool, BY_HAND: _by_hand, BARE: 
 
 async def no_op(spec: AgentSpec, task: str, runtime: object, mailbox: object) -> AgentOutput:
     """An agent that answers at once and says what it cost."""
+    return AgentOutput(name=spec.name, answer="done", tokens=SPENT)
+
+
+async def waits_once(spec: AgentSpec, task: str, runtime: object, mailbox: object) -> AgentOutput:
+    """One that gives way to the loop before it answers."""
+    await asyncio.sleep(0)
     return AgentOutput(name=spec.name, answer="done", tokens=SPENT)

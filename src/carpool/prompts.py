@@ -13,13 +13,22 @@ from .types import AgentOutput
 
 __all__ = [
     "answers",
+    "ask_again",
+    "consultation",
     "debate",
     "map_item",
+    "match",
+    "mission",
     "next_stage",
     "quote",
     "reduce",
+    "review",
+    "revision",
     "sequel",
+    "shortened",
+    "supervision",
     "synthesis",
+    "tie_break",
     "verdict_on_votes",
 ]
 
@@ -81,6 +90,86 @@ def verdict_on_votes(task: str, tally: dict[str, int], outputs: Sequence[AgentOu
         f"{task}\n\nSeveral agents have voted. The count:\n\n{counts}\n\n"
         f"Their answers in full follow. State the answer that they support.\n\n{answers(outputs, limit)}"
     )
+
+
+def mission(mission: str, task: str) -> str:
+    return f"{mission}\n\n{quote('what all of this is for', task)}" if task else mission
+
+
+def supervision(
+    task: str, round_number: int, max_rounds: int, outputs: Sequence[AgentOutput], limit: int | None = None
+) -> str:
+    shown = "\n\n".join(
+        quote(f"answer of {each.name}", each.answer, limit)
+        if each.succeeded
+        else quote(f"failure of {each.name}, who gave no answer", each.error or "an empty answer", limit)
+        for each in outputs
+    )
+    return (
+        f"{task}\n\n"
+        f"You supervise those who work on this task. This is round {round_number} of at most {max_rounds}. "
+        f"What they have come to:\n\n{shown}\n\n"
+        "Approve it, or say what they must do better. "
+        'Reply with one JSON object: {"approved": true or false, "feedback": "what to do better, or why it is good"}. '
+        'If you approve, you may add "answer": "the answer as it should be given".'
+    )
+
+
+def revision(task: str, previous: str | None, supervisor: str, feedback: str, limit: int | None = None) -> str:
+    own = f"Your own answer was:\n\n{quote('your answer', previous, limit)}\n\n" if previous else ""
+    return (
+        f"{task}\n\n{own}It was not approved. Answer again, and take this into account:\n\n"
+        f"{quote(f'feedback of {supervisor}', feedback, limit)}"
+    )
+
+
+def review(criteria: Sequence[str], work: str, limit: int | None = None) -> str:
+    listed = "\n".join(f"- {' '.join(criterion.split())}" for criterion in criteria)
+    return (
+        f"Judge this work by these criteria, each by itself, and look for what is wrong:\n\n{listed}\n\n"
+        f"{quote('the work', work, limit)}\n\n"
+        'Reply with one JSON object: {"findings": [{"criterion": "word for word as above", "passed": true or false, '
+        '"evidence": "what in the work shows it", "severity": "blocker" or "major" or "minor" or "info"}]}, '
+        "with a finding for each criterion, and further ones for what else is wrong."
+    )
+
+
+def match(task: str, a: str, b: str, limit: int | None = None) -> str:
+    return (
+        f"Two answers were given to this task:\n\n{quote('the task', task)}\n\n"
+        f"{quote('answer a', a, limit)}\n\n{quote('answer b', b, limit)}\n\n"
+        'Decide which is better. Reply with one JSON object: {"winner": "a" or "b", "rationale": "why"}.'
+    )
+
+
+def tie_break(task: str, a: str, b: str, for_a: str, for_b: str, limit: int | None = None) -> str:
+    return (
+        f"{match(task, a, b, limit)}\n\n"
+        "Two judges before you disagreed. Weigh their reasons, and decide by the answers alone.\n\n"
+        f"{quote('a reason for answer a', for_a, limit)}\n\n{quote('a reason for answer b', for_b, limit)}"
+    )
+
+
+def consultation(question: str, limit: int | None = None) -> str:
+    return (
+        f"You are asked for advice by somebody who does the work alone:\n\n{quote('the question', question, limit)}\n\n"
+        'Reply with one JSON object: {"verdict": "continue" or "plan" or "correction" or "stop" or "uncertain", '
+        '"guidance": "what to do next, and why"}.'
+    )
+
+
+def ask_again(prompt: str, reply: str, reason: str, limit: int | None = None) -> str:
+    return (
+        f"{prompt}\n\nYou have replied before, and your reply could not be read: {reason}. "
+        f"Reply once more, with one JSON object as asked for.\n\n{quote('your reply', reply, limit)}"
+    )
+
+
+def shortened(text: str, limit: int | None = None) -> str:
+    """At most ``limit`` characters of ``text``, and how much is missing."""
+    if limit is None or len(text) <= limit:
+        return text
+    return f"{text[:limit]}\n[{len(text) - limit:,} more characters are left out here]"
 
 
 def _on_one_line(label: str) -> str:

@@ -290,6 +290,31 @@ def test_a_call_is_asked_of_every_purse_above() -> None:
     lease.reserve(tokens(10, 10))
 
 
+@pytest.mark.parametrize("wish", [None, tokens(1, 1, 0.1)])
+def test_a_call_is_asked_in_the_order_in_which_a_start_is(wish: TokenAccounting | None) -> None:
+    limits = BudgetLimits(max_input_tokens=5, max_output_tokens=5, max_total_tokens=10, max_cost_usd=1.0)
+    root = CoordinationBudget(limits, clock=FakeClock())
+    lease = root.child(BudgetLimits(max_input_tokens=1)).try_begin_agent()
+    lease.charge(tokens(5, 5, 1.0))
+
+    order: list[str] = []
+    for raised in (
+        BudgetLimits(max_input_tokens=50),
+        BudgetLimits(max_output_tokens=50),
+        BudgetLimits(max_total_tokens=50),
+        BudgetLimits(max_cost_usd=9.0),
+    ):
+        with pytest.raises(BudgetExhausted) as refused:
+            lease.reserve(wish)
+        order.append(refused.value.dimension)
+        root.raise_limits(raised)
+    with pytest.raises(BudgetExhausted) as refused:
+        lease.reserve(wish)
+
+    assert order == ["input_tokens", "output_tokens", "total_tokens", "cost_usd"]
+    assert refused.value.snapshot.limits == BudgetLimits(max_input_tokens=1)
+
+
 def test_a_call_of_a_worker_leaves_what_is_kept_back_for_the_finalizer(budget: CoordinationBudget) -> None:
     worker = budget.keeping_back(tokens(40)).try_begin_agent()
 

@@ -23,8 +23,9 @@ from carpool import (
 )
 from carpool.testing import Ended, Reply, ScriptedRunner, VirtualClock, cancel_at_every_await
 
-from ..scenes import FakeJournal, assert_keeps_what_ended, assert_nothing_left, spec, specs, tokens
+from ..scenes import NOTHING, FakeJournal, assert_keeps_what_ended, assert_nothing_left, spec, specs, tokens
 
+ENDS = ("agent_finished", "agent_failed", "agent_cancelled", "agent_replayed")
 REPLY = Reply("x", spends=tokens(10), after_s=1)
 COSTS = {"estimate": tokens(10)}
 
@@ -53,6 +54,7 @@ PATTERNS: dict[str, Callable[[], Pattern[Any]]] = {
     "map_reduce tree": lambda: MapReduce(*team("mr"), 3, fan_in=2).over(items=list("abcde")),
     "map_reduce async": lambda: MapReduce(*team("mr"), 2).over(items=slowly()),
     "map_reduce retries": lambda: MapReduce(*team("fr", retries=1), 2).over(items=list("ab")),
+    "retries": lambda: Swarm([*team("fg", retries=2), *team("c")]),
     "swarm parallel": lambda: Swarm(team("abc"), synthesizer=team("s")[0]),
     "swarm slots": lambda: Swarm(team("abc"), max_concurrent=2),
     "swarm sequential": lambda: Swarm(team("abf"), "sequential", synthesizer=team("s")[0]),
@@ -80,7 +82,11 @@ class Scene:
         self.infra = SharedInfra(budget=self.limits, clock=clock)
         reply = Reply("x", spends=tokens(10), after_s=1, swallows=self.swallows)
         self.runner = ScriptedRunner(
-            {"f": Reply(spends=tokens(10), raises=OSError("no")), "other": Reply("y", spends=tokens(10), after_s=2)},
+            {
+                "f": Reply(spends=tokens(10), raises=OSError("no"), after_s=0.5),
+                "g": [Reply(spends=tokens(10), raises=OSError("once")), Reply("g", spends=tokens(10), after_s=1)],
+                "other": Reply("y", spends=tokens(10), after_s=2),
+            },
             default=reply,
         )
 
@@ -89,9 +95,12 @@ class Scene:
 
     def check(self, ended: Ended) -> None:
         assert_nothing_left(self.infra)
-        assert self.infra.budget.snapshot().total_tokens == self.runner.bill.total.total_tokens
+        spent = self.infra.budget.snapshot().total_tokens
+        assert spent == self.runner.bill.total.total_tokens
         assert self.infra.budget.snapshot().agents_started == len(self.runner.bill.calls)
         assert self.runner.bill.in_flight == 0
+        ends = [event for event in self.infra.log.events() if event.kind in ENDS]
+        assert sum((event.tokens or NOTHING for event in ends), NOTHING).total_tokens == spent
         finished = self.infra.log.events(kind="run_finished")
         if ended.error is None:
             assert_keeps_what_ended(self.infra.log, ended.result)
@@ -180,6 +189,15 @@ def test_at_every_await_with_a_journal(name: str, how) -> None:
 
 
 # Not at every await, but in full
+
+
+async def test_a_cancelled_agent_is_told_of_with_what_its_failed_attempts_cost() -> None:
+    infra = SharedInfra()
+    runner = ScriptedRunner({"a": [Reply(raises=OSError, model_calls=[tokens(5)]), Reply(hangs=True)]})
+    await cancelled_after(5, Swarm([spec("a", retries=2)]), runner, infra)
+
+    assert infra.budget.snapshot().total_tokens == 5
+    assert infra.log.events(kind="agent_cancelled")[0].tokens == tokens(5)
 
 
 async def cancelled_after(seconds: float, pattern: Pattern[Any], runner: ScriptedRunner, infra: SharedInfra) -> Any:

@@ -387,6 +387,29 @@ def test_mapper_and_reducer_need_names_of_their_own() -> None:
         MapReduce(spec("same"), spec("same"))
 
 
+@pytest.mark.parametrize(("mapper", "reducer"), [("a", "a_0"), ("r_1", "r")])
+def test_names_that_would_collide_when_they_are_numbered_are_a_value_error(mapper: str, reducer: str) -> None:
+    with pytest.raises(ValueError, match="rename one"):
+        MapReduce(spec(mapper), spec(reducer))
+
+
+async def test_a_source_that_is_not_read_to_its_end_is_closed() -> None:
+    closed = False
+
+    async def endless() -> AsyncIterator[str]:
+        nonlocal closed
+        try:
+            while True:
+                await anyio.sleep(1)
+                yield "again"
+        finally:
+            closed = True
+
+    await run(endless(), infra=under(max_agents=3))
+
+    assert closed
+
+
 async def test_a_mapper_can_be_a_pattern() -> None:
     who = ScriptedRunner(default=lambda who, _: Reply(who.name, spends=tokens(1)))
     infra = SharedInfra()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from .usage import INTERRUPTED
@@ -34,16 +35,35 @@ def stopping_on_interrupt(stop: Callable[[], None]) -> Generator[None]:
         asked = True
         loop.call_soon_threadsafe(stop)
 
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, handle)
-    try:
+    with ExitStack() as undo:
+        if threading.current_thread() is threading.main_thread():
+            undo.enter_context(_woken_by_signals(loop))
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    undo.callback(signal.signal, number, signal.signal(number, handle))
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+@contextmanager
+def _woken_by_signals(loop: Any) -> Generator[None]:
+    """Have every signal wake ``loop``. One that comes between Python's last look for signals and the loop's wait
+    for events would else be handled only when that wait is over, which may be never."""
+    if sys.platform == "win32":
+        yield  # there the loop does it by itself
+        return
+    from socket import socketpair
+
+    ours, theirs = socketpair()
+    with ours, theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+        loop.add_reader(ours, ours.recv, 4096)
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(ours)
 
 
 def leave() -> None:

@@ -79,6 +79,9 @@ class MapReduce(Pattern[MapReduceResult]):
         if reduce_chars is not None and reduce_chars < 2:
             raise ValueError(f"reduce_chars must be 2 or more, not {reduce_chars!r}")
         self.mapper, self.reducer = members_of(self.kind, [mapper, reducer])
+        for one, other in (mapper.name, reducer.name), (reducer.name, mapper.name):
+            if other.removeprefix(f"{one}_").isdigit():
+                raise ValueError(f"{self.kind}: {other!r} is what an agent of {one!r} will be called; rename one")
         self.max_concurrent = max_concurrent
         self.fan_in = fan_in
         self.reduce_chars = reduce_chars
@@ -204,9 +207,13 @@ class _Jobs:
                 yield job
 
     async def _each_async(self, items: AsyncIterable[Any]) -> AsyncIterator[tuple[Member, str]]:
-        async for item in items:
-            if job := self._job(item):
-                yield job
+        try:
+            async for item in items:
+                if job := self._job(item):
+                    yield job
+        finally:
+            if close := getattr(items, "aclose", None):
+                await close()
 
     def _job(self, item: object) -> tuple[Member, str] | None:
         index = self._count

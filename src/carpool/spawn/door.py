@@ -39,7 +39,7 @@ _WARN_AT = 0.8
 class Start:
     """One agent that is asked for, from asking to its end; its retries are further starts of the same."""
 
-    __slots__ = ("call", "gated", "place", "purse", "roles", "shared", "spec", "task", "tools", "whose")
+    __slots__ = ("call", "earlier", "gated", "place", "purse", "roles", "shared", "spec", "task", "tools", "whose")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Start:
         self.roles = f"{place.roles}/{spec.role or spec.name}"
         self.purse = place.purse if spec.budget is None else place.purse.child(spec.budget)
         self.call: Call | None = None
+        self.earlier = _NOTHING  # what attempts before the present one have spent
 
     async def output(self) -> AgentOutput:
         """What came of it; it is kept in its place's record too, for an error on the way out to carry."""
@@ -223,7 +224,7 @@ class Start:
         return AgentOutput(name=self.spec.name, error=text, outcome=outcome, duration_ms=duration_ms)
 
     def _cancelled(self, lease: Lease, began: float) -> None:
-        spent = lease.settle()
+        spent = lease.settle() + self.earlier
         duration_ms = (self.shared.clock.monotonic() - began) * 1e3
         self._log(events.AgentCancelled, duration_ms=duration_ms, tokens=spent)
 
@@ -240,6 +241,8 @@ class Start:
     async def _swallowed(self, output: AgentOutput) -> NoReturn:
         """The runner was cancelled from outside and returned all the same: what it returned is kept, and the
         cancellation goes on from here."""
+        if self.earlier is not _NOTHING:
+            output = replace(output, tokens=self.earlier + (output.tokens or _NOTHING))
         if self.call is None:
             self._ended(output)
         else:
@@ -263,6 +266,7 @@ class Start:
                 raise
             attempt += 1
             self._log(events.AgentRetrying, attempt=attempt, error=output.error)
+            self.earlier = output.tokens or _NOTHING
             before, output = output, await self._attempt(lease, attempt)
             tokens = output.tokens if before.tokens is None else before.tokens + (output.tokens or _NOTHING)
             output = replace(output, tokens=tokens, duration_ms=before.duration_ms + output.duration_ms)

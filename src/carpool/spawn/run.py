@@ -242,7 +242,8 @@ class Run:
         )
 
     def partial(self, stop_reason: str = "failed") -> CoordinationResult:
-        """What has ended in this place so far, as a result without an answer."""
+        """What has ended in this place so far, as a result without an answer. What cancelled agents spent is in
+        the budget and in their events: they have no output."""
         return self.result(task="", answer="", outputs=self.record.agents, stop_reason=stop_reason)
 
     def error_of(self, member: Member, output: AgentOutput) -> BudgetError | AgentFailed:
