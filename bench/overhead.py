@@ -18,7 +18,6 @@ from .report import Report, Table, Target
 __all__ = ["measure"]
 
 AT_ONCE = 8
-AGENTS_PER_ROUND = 20_000  # so many are measured in a round, in one go or in several
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,12 @@ Measured = dict[tuple[Case, str], Times]
 
 def measure(*, quick: bool = False) -> Report:
     sizes = (100, 300, 1_000) if quick else (1_000, 10_000, 100_000)
-    rounds = 2 if quick else 9
+    # So many agents of each kind are measured in a round, in one go or in several.
+    rounds, agents_per_round = (2, 1_000) if quick else (9, 20_000)
     small, middle, large = (Case(size, no_op, f"{size:,}") for size in sizes)
     waiting = Case(middle.agents, waits_once, f"{middle.agents:,}, each waits once")
     cases = [small, middle, large, waiting]
-    measured = asyncio.run(_timed(cases, rounds))
+    measured = asyncio.run(_timed(cases, rounds, agents_per_round))
     memory = {name: asyncio.run(_memory(name, middle.agents)) for name in CONTENDERS}
     tasks = {name: asyncio.run(_most_tasks(name, small.agents)) for name in CONTENDERS}
 
@@ -74,7 +74,7 @@ def measure(*, quick: bool = False) -> Report:
 
     ratio = _ratio(measured, middle, CARPOOL, BY_HAND)
     waiting_ratio = _ratio(measured, waiting, CARPOOL, BY_HAND)
-    both_sizes = zip(measured[large, CARPOOL].wall, measured[small, CARPOOL].wall, strict=True)
+    both_sizes = zip(measured[large, CARPOOL].cpu, measured[small, CARPOOL].cpu, strict=True)
     growth = median(at_large / at_small for at_large, at_small in both_sizes)
     beyond = memory[CARPOOL].beyond or 0.0
     return Report(
@@ -94,7 +94,7 @@ def measure(*, quick: bool = False) -> Report:
         ],
         [
             f"Medians of {rounds} rounds in one process and one event loop, in turn, gc on. Ratios are medians of the",
-            "ratios of a round. By hand there is no budget, no log, no timeout, and one error takes all down; bare is",
+            "CPU ratios of a round. By hand there is no budget and no log, and one error takes all down; bare is",
             "nothing but the calls. An agent that waits once gives way to the loop for an instant, the least that any",
             "real one does: only then do more agents than slots stand before the semaphore. Memory is tracemalloc's,",
             "in a pass of its own, when all but the reducer are done.",
@@ -102,14 +102,14 @@ def measure(*, quick: bool = False) -> Report:
     )
 
 
-async def _timed(cases: list[Case], rounds: int) -> Measured:
+async def _timed(cases: list[Case], rounds: int, agents_per_round: int) -> Measured:
     items = [f"text {index}" for index in range(max(case.agents for case in cases))]
     measured: Measured = {(case, name): Times() for case in cases for name in CONTENDERS}
     names = list(CONTENDERS)
     for turn in range(-1, rounds):  # the first warms up and is not counted
         for case in cases:
             samples = {name: Times() for name in names}
-            for again in range(max(1, AGENTS_PER_ROUND // case.agents) if turn >= 0 else 1):
+            for again in range(max(1, agents_per_round // case.agents) if turn >= 0 else 1):
                 for place in range(len(names)):
                     name = names[(place + again + turn) % len(names)]
                     wall, cpu = await _once(name, items[: case.agents], case.runner)
@@ -133,7 +133,7 @@ async def _once(name: str, items: list[str], runner: Any) -> tuple[float, float]
 
 
 def _ratio(measured: Measured, case: Case, name: str, to: str) -> float:
-    pairs = zip(measured[case, name].wall, measured[case, to].wall, strict=True)
+    pairs = zip(measured[case, name].cpu, measured[case, to].cpu, strict=True)
     return median(one / other for one, other in pairs)
 
 

@@ -2,6 +2,7 @@
 
 from .bill import Bill, CallMade, Charge
 from .cancellation import Ended, Scenario, cancel_at_every_await
+from .patterns import check_pattern
 from .reply import Reply, Script
 from .scripted_runner import ScriptedRunner
 from .virtual_clock import VirtualClock
@@ -19,4 +20,5 @@ __all__ = [
     "ScriptedRunner",
     "VirtualClock",
     "cancel_at_every_await",
+    "check_pattern",
 ]
