@@ -9,15 +9,16 @@ from typing import Any
 __all__ = ["parse_limits"]
 
 _MULTIPLES = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000, "b": 1_000_000_000}
-_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # by the unit, or its first letter
 _NUMBER = r"(?P<number>\d[\d_]*(?:\.\d+)?|\.\d+)"
 
 _TOKENS = re.compile(rf"{_NUMBER}\s*(?P<multiple>[kmgb]?)\s*(?P<side>input|output|total|)\s*tok(?:en)?s?", re.I)
 _DOLLARS = re.compile(rf"(?:\$\s*{_NUMBER}|{_NUMBER.replace('number', 'plain')}\s*(?:usd|dollars?))", re.I)
 _AGENTS = re.compile(rf"{_NUMBER}\s*(?P<multiple>[kmgb]?)\s*agents?", re.I)
 _DEPTH = re.compile(r"(?:depth\s*(?P<number>\d+)|(?P<plain>\d+)\s*(?:levels?|deep))", re.I)
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:ms|sec|min|[smhd])\s*)+", re.I)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|sec|min|[smhd])", re.I)
+_UNIT = r"(ms|sec(?:ond)?s?|min(?:ute)?s?|hours?|days?|[smhd])"
+_DURATION = re.compile(rf"(?:\d+(?:\.\d+)?\s*{_UNIT}\s*)+", re.I)
+_DURATION_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}", re.I)
 
 _GROUPED = re.compile(r"(?<![\d.,_])\d{1,3}(?:,\d{3})+(?![\d,])")  # 1,000,000, but neither 2.50,100 nor 1,00
 
@@ -61,7 +62,9 @@ def _read(part: str, text: str) -> tuple[str, int | float]:
         return "max_depth", _whole(match["number"] or match["plain"], "", part, text)
     if _DURATION.fullmatch(part):
         pieces = _DURATION_PART.findall(part)
-        return "max_seconds", sum(float(number) * _SECONDS[unit.lower()] for number, unit in pieces)
+        return "max_seconds", sum(
+            float(number) * _SECONDS.get(unit.lower(), _SECONDS[unit[0].lower()]) for number, unit in pieces
+        )
     raise ValueError(f"budget {text!r}: can't read {part!r}; {_EXAMPLE}")
 
 

@@ -39,7 +39,7 @@ def test_an_interruption_prints_what_had_finished_and_what_it_cost(started, numb
     process.send_signal(number)
     out, err = process.communicate()
 
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert out == "one.md:\nthe first answer\n"
     assert "stopping; what has finished is kept" in err
     assert "cancelled two.md" in err
@@ -74,7 +74,7 @@ def test_an_agent_that_won_t_stop_does_not_keep_the_run_from_it(started, runner:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
 
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "ended   interrupted" in err
 
 
@@ -88,7 +88,7 @@ def test_the_second_interruption_ends_even_an_agent_that_blocks_everything(start
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.2)
 
-    assert process.returncode == 130
+    assert process.returncode == 130, err
 
 
 def test_an_ignored_signal_stays_ignored(started) -> None:
@@ -99,7 +99,7 @@ def test_an_ignored_signal_stays_ignored(started) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
 
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err.count("stopping") == 1
 
 

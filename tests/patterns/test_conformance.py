@@ -72,7 +72,7 @@ BUILT_IN: dict[str, tuple[Callable[[], Pattern[Any]], dict[str, Any]]] = {
     "map reduce": (lambda: MapReduce(spec("m"), spec("r")).over(items=["1", "2", "3"]), {}),
     "map reduce in a tree": (lambda: MapReduce(spec("m"), spec("r"), fan_in=2).over(items=["1", "2", "3"]), {}),
     "vote": (lambda: Vote(specs("abc"), spec("s")), {}),
-    "supervisor": (lambda: Supervisor(specs("ab"), spec("s")), {"s": lambda spec, task: second_round(spec, task)}),
+    "supervisor": (lambda: Supervisor(specs("ab"), spec("s")), {"s": second_round}),
     "tournament": (lambda: Tournament(specs("abc"), spec("j")), {"j": FIRST_WINS}),
     "tournament in both orders": (lambda: Tournament(specs("ab"), spec("j"), both_orders=True), {"j": FIRST_WINS}),
     "adversarial review": (lambda: AdversarialReview(spec("r"), ["true"]), {"r": json.dumps(PASSED)}),
@@ -134,7 +134,7 @@ class Silent(Own):
     [
         (Forgetful, "not in the result", "undisturbed"),
         (Hasty, "depends on who is faster", "opposite order"),
-        (Fragile, "", "max_agents=0"),
+        (Fragile, "succeeded", "max_agents=0"),
         (Silent, "stop_reason is 'completed'", "max_agents=0"),
     ],
 )
