@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
 from time import perf_counter
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -25,7 +25,7 @@ async def bounded_map(
     jobs: Iterable[Job] | AsyncIterable[Job],
     max_concurrent: int | None,
     work: Callable[[Job], Awaitable[Result]],
-    stop_after: Callable[[Result], bool],
+    stop_after: Callable[[Result], bool] | None = None,
 ) -> list[Result]:
     """Run ``work`` on every job, at most ``max_concurrent`` at a time; results stand in input order.
 
@@ -53,7 +53,7 @@ class _Pool(Generic[Job, Result]):
         self,
         jobs: Iterable[Job] | AsyncIterable[Job],
         work: Callable[[Job], Awaitable[Result]],
-        stop_after: Callable[[Result], bool],
+        stop_after: Callable[[Result], bool] | None = None,
     ) -> None:
         self._source: AsyncIterator[Job] | None = aiter(jobs) if isinstance(jobs, AsyncIterable) else None
         self._plain = iter(cast("Iterable[Job]", () if self._source else jobs))
@@ -81,17 +81,21 @@ class _Pool(Generic[Job, Result]):
     async def _slot(self, group: TaskGroup | None, slots: int) -> None:
         """Work off jobs, one after the other. Its first job opens the next of ``slots``: so there are never
         more tasks than jobs, whether the source says its size or not."""
-        results = self._results
+        results, jobs, source = self._results, self._plain, self._source
+        work: Callable[[Any], Awaitable[Any]] = self._work  # a job is a Job, whatever the source
         done, due = 0, perf_counter() + _SECONDS_BETWEEN_YIELDS
         try:
-            while not self._stopped and (job := await self._next()) is not _END:
+            while not self._stopped:
+                job = next(jobs, _END) if source is None else await self._next(source)
+                if job is _END:
+                    break
                 index = len(results)
-                results.append(cast(Result, None))
+                results.append(_NOT_YET)
                 if group is not None and slots > 1:
                     group.start_soon(self._slot, group, slots - 1)
                     slots = 1
-                results[index] = await self._work(cast(Job, job))
-                if self._stop_after(results[index]):
+                results[index] = result = await work(job)
+                if self._stop_after is not None and self._stop_after(result):
                     self._stop()
                 done += 1
                 if done % _JOBS_BETWEEN_YIELDS == 0 or perf_counter() > due:
@@ -102,14 +106,12 @@ class _Pool(Generic[Job, Result]):
             self._error = self._error or error
             self._stop()
 
-    async def _next(self) -> object:
-        if self._source is None:
-            return next(self._plain, _END)
+    async def _next(self, source: AsyncIterator[Job]) -> object:
         job: object = _END
         async with self._turn:
             if not self._stopped:
                 with anyio.CancelScope() as self._asking:
-                    job = await anext(self._source, _END)
+                    job = await anext(source, _END)
         return _END if self._stopped else job
 
     def _stop(self) -> None:
@@ -126,3 +128,4 @@ class _Pool(Generic[Job, Result]):
 
 
 _END = object()
+_NOT_YET: Any = None

@@ -31,6 +31,7 @@ class EventLog:
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._events: list[Event] = []
+        self._numbered = 0
         self._lock = Lock()
         self._wakers: set[Callable[[], None]] = set()
 
@@ -44,13 +45,32 @@ class EventLog:
             if event.seq:  # asked under the lock: another thread may have appended the same event
                 event = replace(event)
             force_setattr(event, "timestamp", timestamp)
-            force_setattr(event, "seq", len(self._events) + 1)
             self._events.append(event)
-            wakers = tuple(self._wakers) if self._wakers else None
-        if wakers:
-            for wake in wakers:
-                wake()
+            self._number()
+        self._wake()
         return event
+
+    def add(self, event: Event) -> None:
+        """``append`` for an event that nobody else has, complete with its timestamp: at a third of the price,
+        because a list is appended to in one step, and the number, which is its place, can wait for a reader."""
+        self._events.append(event)
+        if self._wakers:
+            self._wake()
+
+    def _number(self) -> None:
+        for place in range(self._numbered, len(self._events)):
+            force_setattr(self._events[place], "seq", place + 1)
+            self._numbered = place + 1
+
+    def _read(self) -> list[Event]:
+        """All events, each with its number."""
+        with self._lock:
+            self._number()
+        return self._events
+
+    def _wake(self) -> None:
+        for wake in tuple(self._wakers):
+            wake()
 
     def extend(self, events: Iterable[Event]) -> None:
         """Append each; they keep their timestamps and get this log's numbers."""
@@ -61,7 +81,7 @@ class EventLog:
         """Those with ``seq > since``, of this ``kind``, about this ``agent``."""
         return [
             event
-            for event in self._events[max(0, since) :]
+            for event in self._read()[max(0, since) :]
             if (kind is None or event.kind == kind) and (agent is None or getattr(event, "agent", None) == agent)
         ]
 
@@ -78,7 +98,7 @@ class EventLog:
             while True:
                 while position < len(self._events):
                     position += 1
-                    yield self._events[position - 1]
+                    yield self._read()[position - 1]
                 await arrived.wait()
 
     @contextmanager
@@ -96,7 +116,7 @@ class EventLog:
         The last line is marked, so that a file that was cut short is told from a whole one. The chain shows
         accidents and edits; it is not a signature: who can write the file can chain it anew.
         """
-        events = list(self._events)
+        events = list(self._read())
         before = ""
         with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to load
             for event in events:

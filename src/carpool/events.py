@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="kind"):
     """What every event has; ``seq`` counts from 1 within its log."""
 
     kind: ClassVar[str] = ""

@@ -45,7 +45,7 @@ def quote(label: str, text: str, limit: int | None = None) -> str:
 
 def answers(outputs: Iterable[AgentOutput], limit: int | None = None) -> str:
     """The answers of all that succeeded, each in a block under its agent's name."""
-    return "\n\n".join(quote(f"answer of {each.name}", each.answer, limit) for each in outputs if each.succeeded)
+    return "\n\n".join([quote(f"answer of {each.name}", each.answer, limit) for each in outputs if each.succeeded])
 
 
 def map_item(task: str, label: str, item: str, limit: int | None = None) -> str:

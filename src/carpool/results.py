@@ -63,7 +63,7 @@ def _sum_of(costs: Iterable[float]) -> float:
 
 def stop_reason_of(outputs: Sequence[AgentOutput], *, denied: bool) -> str:
     """Why a pattern stopped that has nothing more to say about it."""
-    bad = [output for output in outputs if not output.succeeded]
+    bad = [output for output in outputs if output.error is not None or not output.answer]
     if denied or any(map(is_budget_skipped, bad)):
         return "budget_exhausted"
     return "completed" if len(bad) < len(outputs) else "no_output"

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-class TokenAccounting(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class TokenAccounting(Struct, frozen=True, kw_only=True, gc=False, repr_omit_defaults=True):
     """Tokens read and written, and what they cost.
 
     ``input_tokens`` includes the cached ones, which ``cache_read_tokens`` and ``cache_write_tokens`` break
@@ -285,7 +285,7 @@ class AgentOutcome(Struct, frozen=True, kw_only=True):
         return cls(status=OutcomeStatus.GIVE_UP, summary=reason, evidence=[stop])
 
 
-class AgentOutput(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class AgentOutput(Struct, frozen=True, kw_only=True, gc=False, repr_omit_defaults=True):
     """What came of one agent. ``tool_calls`` is a count; ``tokens=None`` means that none were reported."""
 
     name: str

@@ -91,13 +91,13 @@ class Account:
         self, hold: Amount, depth: int, now: float, kept: tuple[Amount, int], *, ignore_holds: bool = False
     ) -> Refusal | None:
         """Why one more agent may not start here, or ``None``; ``kept`` is what must be left to others."""
-        held = NOTHING if ignore_holds else self.held
+        spent, held, back = self.spent, NOTHING if ignore_holds else self.held, kept[0]
         for name, index, cap in self.caps:
-            spent, taken, back, asked = self.spent[index], held[index], kept[0][index], hold[index]
-            if spent + taken + back >= cap or spent + taken + back + asked > cap:
-                return Refusal(name, cap, spent, taken, asked, back)
+            taken = spent[index] + held[index] + back[index]
+            if taken >= cap or taken + hold[index] > cap:
+                return Refusal(name, cap, spent[index], held[index], hold[index], back[index])
         limits = self.limits
-        if refusal := self._unpriced_or_late(now):
+        if (self.unpriced or limits.max_seconds is not None) and (refusal := self._unpriced_or_late(now)):
             return refusal
         if limits.max_depth is not None and depth > limits.max_depth:
             return Refusal("depth", limits.max_depth, 0, 0, depth)
@@ -140,14 +140,13 @@ class Account:
     def settle(self, lease: int, held: Amount, spent: Amount, within: Amount, priced: bool) -> None:
         """End a lease that still held ``held``, and book the ``spent`` that no charge has booked before;
         ``within`` of it is what was held or reserved for it."""
-        began = self.live.pop(lease)
-        if self.first_settled is None or began < self.first_settled:
+        began, first = self.live.pop(lease), self.first_settled
+        if first is None or began < first:
             self.first_settled = began
         if held is not NOTHING:
             self.held = minus(self.held, held)
             self.within = plus(self.within, within)
-        before = self.spent  # plus(), written out: this is the one addition that every agent pays for
-        self.spent = before[0] + spent[0], before[1] + spent[1], before[2] + spent[2], before[3] + spent[3]
+        self.spent = plus(self.spent, spent)
         if not priced:
             self.unpriced = True
 

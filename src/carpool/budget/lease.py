@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..types import TokenAccounting
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Lease"]
 
 
-class Lease:
+class Lease(Struct, eq=False, weakref=True):
     """One agent's place in its purse and all above it, from ``CoordinationBudget.try_begin_agent``.
 
     Asking (``reserve``) may raise; telling (``charge``, ``settle``) always books, at any time and from any
@@ -28,19 +29,14 @@ class Lease:
     exception or a cancellation, and a lease that is dropped without either is settled when it is collected.
     """
 
-    __slots__ = ("__weakref__", "_estimate", "_final", "_hold", "_meter", "_purse", "_slots", "_state", "number")
-
-    def __init__(
-        self, purse: CoordinationBudget, number: int, hold: Amount, estimate: TokenAccounting | None, slots: int
-    ) -> None:
-        self.number = number  # its key among the leases in flight
-        self._slots = slots  # 0 for one that was not asked about
-        self._purse = purse
-        self._hold = hold
-        self._estimate = estimate
-        self._state = "held"
-        self._meter: _Meter | None = None  # made by the first reserve or charge
-        self._final: TokenAccounting | None = None
+    _purse: CoordinationBudget
+    number: int  # its key among the leases in flight
+    _hold: Amount
+    _estimate: TokenAccounting | None
+    _slots: int  # 0 for one that was not asked about
+    _state: str = "held"
+    _meter: _Meter | None = None  # made by the first reserve or charge
+    _final: TokenAccounting | None = None
 
     @property
     def state(self) -> str:
@@ -98,9 +94,12 @@ class Lease:
         hold, because unknown spend is not zero. Settling again changes nothing.
         """
         book = self._purse.book
-        with book.lock:
+        book.lock.acquire()  # written out: half the price of a with block, for every agent
+        try:
             final = self.settle_locked(tokens)
             answered = book.ask_line() if book.line.waiting else None
+        finally:
+            book.lock.release()
         if answered:
             wake(answered)
         if book.dropped:
@@ -126,7 +125,7 @@ class Lease:
         self.settle()
 
     def __del__(self) -> None:
-        if getattr(self, "_state", "released") == "held":
+        if self._state == "held":
             self._purse.book.drop(self)
 
     # Under the book's lock

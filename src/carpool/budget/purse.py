@@ -39,6 +39,7 @@ class CoordinationBudget:
         _kept: tuple[Amount, int] = _NOT_KEPT,
     ) -> None:
         self._account = Account(limits or BudgetLimits())
+        self._last_weighed: tuple[TokenAccounting | None, Amount] = None, NOTHING
         self.book: Book = parent.book if parent is not None else Book(clock or SystemClock())
         above = parent.chain if parent is not None else ()
         # From the root down, each with what this purse must leave of it to others.
@@ -58,19 +59,30 @@ class CoordinationBudget:
             one, or time or depth are over; ``held_back`` says that only holds stand in the way.
         :raises AgentLimitReached: when ``max_agents`` were started. After any error nothing has changed.
         """
-        hold = NOTHING if estimate is None else amount_of(estimate)
+        hold = NOTHING if estimate is None else self._weighed(estimate)
         book = self.book
         if book.dropped:
             book.settle_dropped()
-        with book.lock:
-            denial = self.deny(hold, depth)
-            lease = self.begin(hold, estimate) if denial is None else None
+        book.lock.acquire()  # written out here and at the end: half the price of a with block
+        try:
+            now, denial = book.clock.monotonic(), None
+            for account, kept in self.chain:
+                if not account.unlimited and account.refusal(hold, depth, now, kept) is not None:
+                    denial = self.deny(hold, depth)
+                    break
+            else:
+                book.last_number = number = book.last_number + 1
+                for account, _ in self.chain:
+                    account.begin(number, hold, now, 1)
+                lease = Lease(self, number, hold, estimate, 1)
+        finally:
+            book.lock.release()
         if book.dropped:
             book.settle_dropped()
-        if lease is not None:
+        if denial is None:
             return lease
         try:
-            raise denial or AssertionError("neither begun nor denied")
+            raise denial
         finally:
             del denial  # a frame that held its own error would keep all that it knows alive
 
@@ -182,8 +194,9 @@ class CoordinationBudget:
     def is_near_limits(self, share: float) -> bool:
         """Whether at least ``share`` of any spend limit here and above is spent."""
         for account, _ in self.chain:
+            spent = account.spent
             for _, index, cap in account.caps:
-                if account.spent[index] >= cap * share:
+                if spent[index] >= cap * share:
                     return True
         return False
 
@@ -223,11 +236,12 @@ class CoordinationBudget:
 
     def deny(self, hold: Amount, depth: int) -> BudgetError | None:
         """The error that a start would meet now, or ``None``."""
-        now = -1.0
+        now = 0.0
         for account, kept in self.chain:
             if account.unlimited:
                 continue
-            now = now if now >= 0 else self.book.clock.monotonic()
+            if account.limits.max_seconds is not None:
+                now = self.book.clock.monotonic()
             refusal = account.refusal(hold, depth, now, kept)
             if refusal is not None:
                 held_back = refusal.held > 0 and not any(
@@ -255,6 +269,14 @@ class CoordinationBudget:
         for account, _ in self.chain:
             account.begin(number, hold, now, slots)
         return Lease(self, number, hold, estimate, slots)
+
+    def _weighed(self, estimate: TokenAccounting) -> Amount:
+        """``amount_of``; start after start asks for the same estimate."""
+        last, amount = self._last_weighed
+        if last is not estimate:
+            amount = amount_of(estimate)
+            self._last_weighed = estimate, amount
+        return amount
 
     def _exhausted(self) -> bool:
         return any(account.exhausted for account, _ in self.chain)

@@ -8,11 +8,12 @@ from typing import Any, Self
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr, replace
 
 from .. import prompts
 from ..results import CoordinationResult
 from ..spawn import Member, Run
-from ..types import AgentOutput, BudgetLimits
+from ..types import AgentOutput, AgentSpec, BudgetLimits
 from .members import members_of, renamed
 from .pattern import Pattern
 from .plan import Plan, plan_of
@@ -121,7 +122,8 @@ class MapReduce(Pattern[MapReduceResult]):
         )
 
     async def _reduce(self, run: Run, task: str, mapped: Sequence[AgentOutput]) -> tuple[str, list[AgentOutput]]:
-        items, good = len(mapped), [output for output in mapped if output.succeeded]
+        items, good = len(mapped), [output for output in mapped if output.error is None and output.answer]
+        failed = items - len(good)
         reduced: list[AgentOutput] = []
         level = 1
         while len(groups := self._groups(good)) > 1:
@@ -136,7 +138,7 @@ class MapReduce(Pattern[MapReduceResult]):
             level += 1
         if not good:
             return "", reduced
-        last = await run.agent(self.reducer, self._reduction(task, items, good, failed=items - _count(mapped)))
+        last = await run.agent(self.reducer, self._reduction(task, items, good, failed=failed))
         reduced.append(last)
         return last.answer if last.succeeded else _joined(good), reduced
 
@@ -148,6 +150,8 @@ class MapReduce(Pattern[MapReduceResult]):
 
     def _groups(self, good: Sequence[AgentOutput]) -> list[list[AgentOutput]]:
         """``good`` in groups that one reducer may take; at least two to a group, so that a level shrinks."""
+        if self.fan_in is None and self.reduce_chars is None:
+            return [list(good)]
         groups: list[list[AgentOutput]] = []
         chars = 0
         for output in good:
@@ -192,6 +196,8 @@ class _Jobs:
 
     def __init__(self, mapper: Member, task: str, items: Items, limit: int | None) -> None:
         self._mapper = mapper
+        # Worked out once: every mapper is this one under another name.
+        self._like = replace(mapper, role=mapper.role or mapper.name) if isinstance(mapper, AgentSpec) else None
         self._task = task
         self._items = items
         self._limit = limit
@@ -222,8 +228,13 @@ class _Jobs:
         if isinstance(item, UnreadableItem):
             self._unreadable[index] = AgentOutput(name=name, error=f"could not read {item.label}: {item.reason}")
             return None
-        text, label = _text_of(item)
-        return renamed(self._mapper, name), prompts.map_item(self._task, f"item {label or index}", text, self._limit)
+        text, label = (item, "") if isinstance(item, str) else _text_of(item)
+        if self._like is None:
+            mapper = self._mapper.named(name)
+        else:
+            mapper = self._like.__copy__()  # and not replace(): nothing else of it needs to be checked again
+            force_setattr(mapper, "name", name)
+        return mapper, prompts.map_item(self._task, f"item {label or index}", text, self._limit)
 
     def with_unreadable(self, asked: Sequence[AgentOutput]) -> list[AgentOutput]:
         if not self._unreadable:
@@ -250,7 +261,3 @@ def _made_of(group: Sequence[AgentOutput], output: AgentOutput, reduced: list[Ag
 
 def _joined(outputs: Iterable[AgentOutput]) -> str:
     return "\n\n".join(output.answer for output in outputs)
-
-
-def _count(outputs: Iterable[AgentOutput]) -> int:
-    return sum(output.succeeded for output in outputs)

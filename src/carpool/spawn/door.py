@@ -39,7 +39,20 @@ _WARN_AT = 0.8
 class Start:
     """One agent that is asked for, from asking to its end; its retries are further starts of the same."""
 
-    __slots__ = ("call", "earlier", "gated", "place", "purse", "roles", "shared", "spec", "task", "tools", "whose")
+    __slots__ = (
+        "call",
+        "earlier",
+        "gated",
+        "limited",
+        "place",
+        "purse",
+        "roles",
+        "shared",
+        "spec",
+        "task",
+        "tools",
+        "whose",
+    )
 
     def __init__(
         self,
@@ -49,16 +62,18 @@ class Start:
         tools: ToolsOfOneStart,
         gated: bool,
     ) -> None:
+        name, shared = spec.name, place.shared
         self.place = place
-        self.shared = place.shared
+        self.shared = shared
         self.spec = spec
         self.task = task
         self.tools = tools
         self.gated = gated
-        place.shared.mailbox.admit(spec.name)
-        self.whose = Identity(place.shared.run_id, spec.name, f"{place.path}/{spec.name}", place.parent)
-        self.roles = f"{place.roles}/{spec.role or spec.name}"
-        self.purse = place.purse if spec.budget is None else place.purse.child(spec.budget)
+        shared.mailbox.admit(name)
+        self.whose = Identity(shared.run_id, name, f"{place.path}/{name}", place.parent)
+        self.roles = f"{place.roles}/{spec.role or name}"
+        self.purse = purse = place.purse if spec.budget is None else place.purse.child(spec.budget)
+        self.limited = purse.has_spend_limit
         self.call: Call | None = None
         self.earlier = _NOTHING  # what attempts before the present one have spent
 
@@ -125,7 +140,7 @@ class Start:
         return waiter.lease
 
     def _estimate(self) -> TokenAccounting | None:
-        if self.spec.estimate is None and self.purse.has_spend_limit:
+        if self.spec.estimate is None and self.limited:
             return self.shared.largest.get(self.roles)
         return self.spec.estimate
 
@@ -144,12 +159,13 @@ class Start:
     async def _attempt(self, lease: Lease, attempt: int) -> AgentOutput:
         """One start: what came of it, with what it spent as its tokens. Settles the lease in any case."""
         shared, spec, whose = self.shared, self.spec, self.whose
-        shared.log.append(
+        shared.log.add(
             events.AgentStarted(
                 run=whose.run,
                 agent=whose.agent,
                 path=whose.path,
                 parent=whose.parent,
+                timestamp=shared.clock.now(),
                 attempt=attempt,
                 held=lease.hold,
             )
@@ -232,7 +248,7 @@ class Start:
         """What is booked is what it cost; only an agent that told nothing and cost nothing has no report."""
         reported = output.tokens
         spent = lease.settle(reported)
-        if self.purse.has_spend_limit:
+        if self.limited:
             self._learn(spent)
         if reported is spent or reported == spent or (reported is None and spent == _NOTHING):
             return output
@@ -288,12 +304,13 @@ class Start:
         if output.error is not None:
             self._log(events.AgentFailed, duration_ms=output.duration_ms, error=output.error, tokens=output.tokens)
             return self.place.record.keep(output)
-        self.shared.log.append(
+        self.shared.log.add(
             events.AgentFinished(
                 run=whose.run,
                 agent=whose.agent,
                 path=whose.path,
                 parent=whose.parent,
+                timestamp=self.shared.clock.now(),
                 duration_ms=output.duration_ms,
                 turns=output.turns,
                 tool_calls=output.tool_calls,

@@ -123,7 +123,7 @@ class Run:
             for member, _ in jobs:
                 if isinstance(member, AgentSpec):
                     self.shared.mailbox.admit(member.name)
-        return await bounded_map(jobs, max_concurrent, self._job, is_budget_skipped if stop_on_denial else _never)
+        return await bounded_map(jobs, max_concurrent, self._job, is_budget_skipped if stop_on_denial else None)
 
     def _job(self, job: tuple[Member, str]) -> Coroutine[Any, Any, AgentOutput]:
         return self.agent(job[0], job[1])
@@ -209,7 +209,7 @@ class Run:
         **fields: Any,
     ) -> R:
         """A result ``of`` this type: what every result has is filled in from ``outputs`` and the budget."""
-        bad = [output for output in outputs if not output.succeeded]
+        bad = [output for output in outputs if output.error is not None or not output.answer]
         skipped = [output.name for output in bad if is_budget_skipped(output)]
         self.record.result = result = of(
             task=task,
@@ -277,7 +277,3 @@ def _output_of(name: str, result: CoordinationResult) -> AgentOutput:
         tokens=tokens,
         outcome=None if error is None else AgentOutcome.failure(error),
     )
-
-
-def _never(_: AgentOutput) -> bool:
-    return False

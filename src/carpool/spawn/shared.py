@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..infra import SharedInfra
@@ -35,13 +37,6 @@ class Shared:
 
         from asyncio import current_task, get_running_loop  # here, because importing carpool must not load it
 
-        self._loop = get_running_loop()
-        self._current_task = current_task
-
-    def this_task(self) -> Task[Any]:
-        """The task that calls this. Its ``cancelling()`` counts how often it was asked to cancel, natively or
-        by a scope: a runner can swallow the exception, not the count."""
-        task = self._current_task(self._loop)
-        if task is None:
-            raise RuntimeError("agents are started inside a task of the run's own event loop")
-        return task
+        # The task that calls it. Its ``cancelling()`` counts how often it was asked to cancel, natively or by a
+        # scope: a runner can swallow the exception, not the count.
+        self.this_task: Callable[[], Task[Any]] = partial(current_task, get_running_loop())
