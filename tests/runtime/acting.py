@@ -8,16 +8,16 @@ from carpool import EventLog
 from carpool.actions import Action, ActionProposal, ProposalResult
 
 
-def call(id: str, tool: str = "note", **fields: Any) -> Action:
-    return Action(id=id, tool=tool, **fields)
+def call(name: str, tool: str = "note", **fields: Any) -> Action:
+    return Action(id=name, tool=tool, **fields)
 
 
-def write(id: str, key: str, value: Any, **fields: Any) -> Action:
-    return Action(id=id, type="state_write", parameters={"key": key, "value": value}, **fields)  # type: ignore[arg-type]
+def write(name: str, key: str, value: Any, **fields: Any) -> Action:
+    return Action(id=name, type="state_write", parameters={"key": key, "value": value}, **fields)  # type: ignore[arg-type]
 
 
-def read(id: str, key: str, **fields: Any) -> Action:
-    return Action(id=id, type="state_read", parameters={"key": key}, **fields)  # type: ignore[arg-type]
+def read(name: str, key: str, **fields: Any) -> Action:
+    return Action(id=name, type="state_read", parameters={"key": key}, **fields)  # type: ignore[arg-type]
 
 
 def propose(*actions: Action) -> ActionProposal:

@@ -252,7 +252,14 @@ class Unseen:
         raise RuntimeError("can't be shown")
 
 
-ODD = {"a cycle": cyclic, "deep": deep, "a set": set, "an object": object, "unseen": Unseen, "a number": lambda: 10**5_000}
+ODD = {
+    "a cycle": cyclic,
+    "deep": deep,
+    "a set": set,
+    "an object": object,
+    "unseen": Unseen,
+    "a number": lambda: 10**5_000,
+}
 
 
 @pytest.mark.parametrize("what", ODD)

@@ -158,7 +158,7 @@ async def test_actions_that_may_not_abort_run_together_and_others_one_by_one(run
     runtime = runtime_with(work)
     for behavior, most in (("skip", 4), ("retry", 4), ("abort", 1)):
         together.clear()
-        await runtime.execute(propose(*(call(id, "work", failure_behavior=behavior) for id in "abcd")))
+        await runtime.execute(propose(*(call(name, "work", failure_behavior=behavior) for name in "abcd")))
         assert max(together) == most
 
 

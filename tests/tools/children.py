@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,9 @@ def python(script: str, *arguments: str, **settings: Any) -> CommandTool:
 
 
 def shell(script: str, *arguments: str, **settings: Any) -> CommandTool:
-    return CommandTool("it", ["/bin/sh", "-c", script.replace("{", "{{").replace("}", "}}"), "sh", *arguments], **settings)
+    return CommandTool(
+        "it", ["/bin/sh", "-c", script.replace("{", "{{").replace("}", "}}"), "sh", *arguments], **settings
+    )
 
 
 def runtime_with(*tools: Any, **settings: Any) -> Runtime:
@@ -52,8 +53,12 @@ async def until(holds: Callable[[], bool], seconds: float = 5) -> bool:
 
 async def pids_in(path: Path, count: int) -> list[int]:
     """The process ids that children wrote into ``path``, once there are so many."""
-    assert await until(lambda: path.exists() and len(path.read_text().split()) >= count)
-    return [int(each) for each in path.read_text().split()]
+    assert await until(lambda: len(written(path)) >= count)
+    return written(path)
+
+
+def written(path: Path) -> list[int]:
+    return [int(each) for each in path.read_text().split()] if path.exists() else []
 
 
 def own_children() -> set[int]:
@@ -66,9 +71,9 @@ def own_children() -> set[int]:
 
 def own_pipes() -> int:
     count = 0
-    for each in os.listdir("/proc/self/fd"):
+    for each in Path("/proc/self/fd").iterdir():
         try:
-            count += os.readlink(f"/proc/self/fd/{each}").startswith("pipe:")
+            count += str(each.readlink()).startswith("pipe:")
         except OSError:
             continue
     return count

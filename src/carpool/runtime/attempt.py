@@ -16,7 +16,6 @@ from ..errors import ToolError, worded
 from ..json_values import json_copy
 from ..policy import digest_of as strict_digest_of
 from ..tools import Prepared, Tool
-from .memory import own_copy
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -61,9 +60,11 @@ class Attempt:
     async def result(self, parameters: dict[str, Any]) -> ActionResult:
         """What comes of the action with these parameters. Raises nothing but a cancellation.
 
-        What is checked and asked about is what runs: nobody else can change the parameters meanwhile.
+        They must be nobody else's: what is checked and asked about is what runs, however long that takes.
         """
-        action = self._action = replace(self._action, parameters=own_copy(parameters))
+        action = self._action
+        if parameters is not action.parameters:
+            action = self._action = replace(action, parameters=parameters)
         try:
             call = self._validated(action)
             await self._permitted(action)
@@ -160,12 +161,11 @@ class Attempt:
         digest = digest_of(action.parameters)
         for attempt in range(1, attempts + 1):
             self._log(events.ActionExecuting, parameters_digest=digest, attempt=attempt)
-            cancels = _cancels()
             try:
                 self.output = await self._performed(action, call)
             except BaseException as error:
                 self.error = error
-                if isinstance(error, anyio.get_cancelled_exc_class()) and _cancels() <= cancels:
+                if isinstance(error, anyio.get_cancelled_exc_class()) and not _is_cancelled():
                     self.error = RuntimeError("the tool cancelled itself")
                 elif not isinstance(error, Exception):
                     self._log(events.ActionFailed, duration_ms=self._elapsed_ms(), error=type(error).__name__)
@@ -287,12 +287,12 @@ def digest_of(value: Any) -> str:
     return sha256(text).hexdigest()
 
 
-def _cancels() -> int:
-    """How often this task was asked to cancel. A tool can raise the exception by itself, not raise the count."""
+def _is_cancelled() -> bool:
+    """Whether anybody asked this task to cancel. A tool can raise the exception by itself; then nobody did."""
     from asyncio import current_task  # here, because importing carpool must not load it
 
     task = current_task()
-    return 0 if task is None else task.cancelling()
+    return task is None or task.cancelling() > 0
 
 
 def _printed(value: Any) -> str:

@@ -30,6 +30,7 @@ from ..actions import (
 from ..state import StateStore
 from ..turnstile import Turnstile
 from .attempt import Attempt
+from .memory import own_copy
 from .substitution import substituted
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Execution:
                 return self._skip(action, f"action {needed}, which it depends on, did not succeed")
         attempt = self._attempts[action.id] = Attempt(self._runtime, self._proposal.id, action)
         try:
-            parameters = substituted(action.parameters, self._outputs(action))
+            parameters = own_copy(substituted(action.parameters, self._outputs(action)))
         except ValueError as error:
             result = attempt.rejected(str(error))
         except RecursionError:

@@ -20,7 +20,7 @@ from ..tools import Tool, as_tool
 from .attempt import Attempt, Rejected
 from .execution import Execution
 from .foresight import Foresight, foresee
-from .memory import Memory
+from .memory import Memory, own_copy
 from .team import Identity, TeamContext
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Runtime:
         :raises PolicyDenied: when a policy, a tier or an approver refuses.
         :raises ToolError: for a tool that this agent does not have, arguments that don't fit, or its failure.
         """
-        tool = self.tools.get(name)
+        tool, arguments = self.tools.get(name), own_copy(arguments)
         action = Action(tool=name, parameters=arguments, idempotent=tool is not None and tool.schema.idempotent)
         proposal_id = new_id()
         self.log_action(ProposalReceived, proposal_id, actions=1)

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from .. import events
 from ..budget import Lease, budget_skipped_output
 from ..errors import BudgetError, BudgetExhausted, worded
+from ..isolation import Isolation
 from ..recall import Call
 from ..runtime import Identity, Runtime
 from ..tools import Tool
@@ -43,6 +44,7 @@ class Start:
         "call",
         "earlier",
         "gated",
+        "isolation",
         "limited",
         "place",
         "purse",
@@ -61,6 +63,7 @@ class Start:
         task: str,
         tools: ToolsOfOneStart,
         gated: bool,
+        isolation: Isolation | None,
     ) -> None:
         name, shared = spec.name, place.shared
         self.place = place
@@ -69,6 +72,7 @@ class Start:
         self.task = task
         self.tools = tools
         self.gated = gated
+        self.isolation = isolation
         shared.mailbox.admit(name)
         self.whose = Identity(shared.run_id, name, f"{place.path}/{name}", place.parent)
         self.roles = f"{place.roles}/{spec.role or name}"
@@ -173,15 +177,17 @@ class Start:
         task, began = shared.this_task(), shared.clock.monotonic()
         cancels = task.cancelling()
         try:
-            runtime = Runtime(shared.team, self._granted() if spec.tools else None, whose, lease)
-            if self.tools:
-                for tool in self.tools(runtime) if callable(self.tools) else self.tools:
-                    runtime.register_tool(tool)
-            if spec.timeout_s is None:
-                returned = await shared.call_runner(spec, self.task, runtime, shared.mailbox)
+            if self.isolation is not None:
+                output = await self._apart(self.isolation, lease, began)
             else:
-                returned = await self._within(spec.timeout_s, runtime)
-            output = self._accepted(returned, (shared.clock.monotonic() - began) * 1e3)
+                runtime = Runtime(shared.team, self._granted() if spec.tools else None, whose, lease)
+                if self.tools:
+                    self._register_tools(runtime)
+                if spec.timeout_s is None:
+                    returned = await shared.call_runner(spec, self.task, runtime, shared.mailbox)
+                else:
+                    returned = await self._within(spec.timeout_s, spec, runtime)
+                output = self._accepted(returned, (shared.clock.monotonic() - began) * 1e3)
         except Exception as error:
             output = self._failed(error, began)
         except BaseException as stop:
@@ -205,10 +211,35 @@ class Start:
         offered = self.shared.infra.tools
         return {name: offered[name] for name in self.spec.tools if name in offered}
 
-    async def _within(self, timeout_s: float, runtime: Runtime) -> object:
+    def _register_tools(self, runtime: Runtime) -> None:
+        for tool in self.tools(runtime) if callable(self.tools) else self.tools:
+            runtime.register_tool(tool)
+
+    async def _within(self, timeout_s: float | None, spec: AgentSpec, runtime: Runtime) -> object:
         with anyio.move_on_after(timeout_s):
-            return await self.shared.call_runner(self.spec, self.task, runtime, self.shared.mailbox)
-        raise _TimedOut(f"timed out after {timeout_s:g} s (timeout_s)")
+            return await self.shared.call_runner(spec, self.task, runtime, self.shared.mailbox)
+        raise _TimedOut(f"timed out after {timeout_s or 0:g} s (timeout_s)")
+
+    async def _apart(self, isolation: Isolation, lease: Lease, began: float) -> AgentOutput:
+        """The same with surroundings of its own, which are gone when this returns, and have said what came of
+        them.
+
+        :raises WorkspaceError: when there is no folder to be had.
+        """
+        shared, infra = self.shared, self.shared.infra
+        async with isolation.around(self.spec, shared.run_id) as prepared:
+            state, log = prepared.state or infra.state, prepared.log or infra.log
+            team = infra.team(state=state, log=log, mailbox=shared.mailbox)
+            runtime = Runtime(team, self._granted(), self.whose, lease, prepared.workspace)
+            try:
+                self._register_tools(runtime)
+                returned = await self._within(self.spec.timeout_s, prepared.spec, runtime)
+                output = self._accepted(returned, (shared.clock.monotonic() - began) * 1e3)
+            except Exception as error:
+                output = self._failed(error, began)
+            with anyio.CancelScope(shield=True):  # looked at also when the runner has swallowed a cancellation
+                output = await prepared.finish(output)
+        return output
 
     def _accepted(self, returned: object, duration_ms: float) -> AgentOutput:
         """What the runner returned, as this agent's output.

@@ -11,6 +11,7 @@ from ..bounded import bounded_map
 from ..budget import CoordinationBudget, budget_skipped_output, is_budget_skipped
 from ..errors import AgentFailed, BudgetError, JournalError, worded
 from ..infra import SharedInfra
+from ..isolation import Isolation
 from ..results import CoordinationResult, stop_reason_of, usage_of
 from ..runtime import Runtime
 from ..types import AgentOutcome, AgentOutput, AgentSpec, BudgetLimits
@@ -91,16 +92,20 @@ class Run:
         *,
         tools: ToolsOfOneStart = (),
         gated: bool = True,
+        isolation: Isolation | None = None,
     ) -> Coroutine[Any, Any, AgentOutput]:
         """Start ``member``, a spec or a pattern, on ``task``; awaited, it returns what came of it.
 
         Waits while only the holds of agents in flight keep it out. Never raises for what is the member's own
         failure; lets a cancellation through. For a spec: ``tools`` (or what ``tools(runtime)`` returns) are tools
-        of this start alone, and one that is not ``gated`` is not asked about, takes no slot, and is booked.
+        of this start alone; one that is not ``gated`` is not asked about, takes no slot, and is booked;
+        ``isolation`` gives it surroundings of its own.
         """
         if isinstance(member, AgentSpec):
             # Not a coroutine around the door's: that would be one more for every agent.
-            return Start(self, member, task, tools, gated).output()
+            return Start(self, member, task, tools, gated, isolation).output()
+        if isolation is not None:
+            raise ValueError(f"{member.name!r} is a pattern, and only agents can be isolated")
         return self._team(member, task)
 
     async def fan_out(
@@ -109,6 +114,7 @@ class Run:
         max_concurrent: int | None,
         *,
         stop_on_denial: bool = False,
+        isolation: Isolation | None = None,
     ) -> list[AgentOutput]:
         """Start many ``(member, task)``, at most ``max_concurrent`` at a time; outputs in input order.
 
@@ -123,10 +129,11 @@ class Run:
             for member, _ in jobs:
                 if isinstance(member, AgentSpec):
                     self.shared.mailbox.admit(member.name)
-        return await bounded_map(jobs, max_concurrent, self._job, is_budget_skipped if stop_on_denial else None)
 
-    def _job(self, job: tuple[Member, str]) -> Coroutine[Any, Any, AgentOutput]:
-        return self.agent(job[0], job[1])
+        def start(job: tuple[Member, str]) -> Coroutine[Any, Any, AgentOutput]:
+            return self.agent(job[0], job[1], isolation=isolation)
+
+        return await bounded_map(jobs, max_concurrent, start, is_budget_skipped if stop_on_denial else None)
 
     # Nesting
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..infra import SharedInfra
 from ..mailbox import Mailbox
@@ -39,4 +39,4 @@ class Shared:
 
         # The task that calls it. Its ``cancelling()`` counts how often it was asked to cancel, natively or by a
         # scope: a runner can swallow the exception, not the count.
-        self.this_task: Callable[[], Task[Any]] = partial(current_task, get_running_loop())
+        self.this_task = cast("Callable[[], Task[Any]]", partial(current_task, get_running_loop()))

@@ -1,16 +1,16 @@
 """What holds of every pattern, whatever it coordinates: a suite for the built-in ones, and for your own.
 
-    def test_my_pattern_keeps_the_rules() -> None:
-        check_pattern(lambda: MyPattern([AgentSpec("a", "…"), AgentSpec("b", "…")]))
+def test_my_pattern_keeps_the_rules() -> None:
+    check_pattern(lambda: MyPattern([AgentSpec("a", "…"), AgentSpec("b", "…")]))
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
@@ -87,10 +87,11 @@ class _Check:
         with _when("undisturbed"):
             go = self._go()
             result = go.result
-            assert result is not None, f"it ended with {go.error!r}"
+            if result is None:
+                raise AssertionError(f"it ended with {go.error!r}")
             msgspec.json.encode(result)
             self._check_plan(go.bill.starts)
-            assert result.stop_reason != "budget_exhausted", "it says that it was out of budget, without one"
+            _require(result.stop_reason != "budget_exhausted", "it says that it was out of budget, without one")
             return go.bill.starts
 
     def _check_plan(self, starts: int) -> None:
@@ -98,36 +99,36 @@ class _Check:
             plan = self._factory().plan(self._task)
         except NotImplementedError:
             return
-        assert plan.agents_min <= starts, f"{starts} starts, though its plan says {plan.agents_min} at least"
+        _require(plan.agents_min <= starts, f"{starts} starts, though its plan says {plan.agents_min} at least")
         if plan.agents_max is not None:
-            assert starts <= plan.agents_max, f"{starts} starts, though its plan says {plan.agents_max} at most"
+            _require(starts <= plan.agents_max, f"{starts} starts, though its plan says {plan.agents_max} at most")
 
     def any_order(self, starts: int) -> None:
         with _when("when its agents end in the opposite order"):
-            in_order = self._go(delays=lambda number: float(number))
-            in_reverse = self._go(delays=lambda number: float(starts - number + 1))
-            assert _gist(in_order.result) == _gist(in_reverse.result), "the result depends on who is faster"
+            in_order = self._go(delays=range(1, starts + 1))
+            in_reverse = self._go(delays=range(starts, 0, -1))
+            _require(_gist(in_order.result) == _gist(in_reverse.result), "the result depends on who is faster")
 
     def as_a_member(self, starts: int) -> None:
         for number in range(starts + 1):
             with _when(f"as a member of another, with start {number} failed" if number else "as a member of another"):
                 go = self._go(factory=lambda: Swarm([self._factory()]), fails={number})
-                assert go.result is not None, f"what ended it, ended the pattern around it too: {go.error!r}"
+                _require(go.result is not None, f"what ended it, ended the pattern around it too: {go.error!r}")
 
     def denied(self, limits: BudgetLimits) -> None:
         with _when(f"under {limits!r}"):
             go = self._go(limits)
             started, most = go.infra.budget.snapshot().agents_started, limits.max_agents
-            assert most is None or started <= most, f"{started} agents were started, of at most {most}"
+            _require(most is None or started <= most, f"{started} agents were started, of at most {most}")
             if go.result is not None and any(event.kind == "agent_skipped" for event in go.infra.log.events()):
-                assert go.result.stop_reason == "budget_exhausted", f"stop_reason is {go.result.stop_reason!r}"
+                _require(go.result.stop_reason == "budget_exhausted", f"stop_reason is {go.result.stop_reason!r}")
 
     def failed(self, numbers: Collection[int]) -> None:
         with _when(f"with start {_some(numbers)} failed"):
             go = self._go(fails=numbers)
             failed = [output for output in _agents(go.what_there_is) if output.error is not None]
             broken = sum(number in numbers for number in range(1, go.bill.starts + 1))
-            assert len(failed) >= broken, f"{broken} agents failed, of which {len(failed)} are in the result"
+            _require(len(failed) >= broken, f"{broken} agents failed, of which {len(failed)} are in the result")
 
     def gibberish(self, numbers: Collection[int]) -> None:
         with _when(f"with a useless reply at start {_some(numbers)}"):
@@ -172,34 +173,33 @@ class _Go:
     def check(self, ended: Ended) -> None:
         self.error = ended.error
         self.result = ended.result if isinstance(ended.result, CoordinationResult) else None
-        if self.result is not None or getattr(self.error, "partial", None) is not None or self._events():
+        if len(self.infra.log):  # else it was stopped before it began
             self.look()
 
     @property
     def what_there_is(self) -> CoordinationResult:
         """The result, or what the error carries of it."""
         found = self.result or getattr(self.error, "partial", None)
-        assert isinstance(found, CoordinationResult), f"{self.error!r} carries no partial result"
+        if not isinstance(found, CoordinationResult):
+            raise AssertionError(f"{self.error!r} carries no partial result")
         return found
 
     def look(self) -> None:
         budget, log = self.infra.budget, self.infra.log
         spent = budget.snapshot()
-        assert budget.in_flight == 0, f"{budget.in_flight} leases are still in flight"
-        assert spent.held == TokenAccounting(), f"{spent.held!r} is still held"
+        _require(budget.in_flight == 0, f"{budget.in_flight} leases are still in flight")
+        _require(spent.held == TokenAccounting(), f"{spent.held!r} is still held")
         _check_lives(log)
 
         booked = (spent.input_tokens, spent.output_tokens, spent.cost_usd)
         made = self.bill.charged
         paid = (made * PRICE.input_tokens, made * PRICE.output_tokens, made * PRICE.cost_usd)
-        assert booked == paid, f"booked is {booked} (input, output, USD), spent was {paid}"
+        _require(booked == paid, f"booked is {booked} (input, output, USD), spent was {paid}")
         _check_kept(log, self.what_there_is)
         if self.result is None:
             usage = getattr(self.error, "usage", None)
-            assert usage == _ended_spend(log), f"the error's usage is {usage!r}, of agents that cost {_ended_spend(log)!r}"
-
-    def _events(self) -> bool:
-        return len(self.infra.log) > 0
+            cost = _ended_spend(log)
+            _require(usage == cost, f"the error's usage is {usage!r}, of agents that cost {cost!r}")
 
 
 class _Billed:
@@ -211,7 +211,7 @@ class _Billed:
         *,
         fails: Collection[int] = (),
         useless: Collection[int] = (),
-        delays: Callable[[int], float] = lambda number: 0.0,
+        delays: Sequence[float] = (0,),
     ) -> None:
         self._call = run_function(runner)
         self._fails = fails
@@ -223,7 +223,7 @@ class _Billed:
     async def run(self, spec: AgentSpec, task: str, runtime: Runtime, mailbox: Mailbox) -> AgentOutput | str:
         self.starts += 1
         number = self.starts
-        await anyio.sleep(self._delays(number))
+        await anyio.sleep(self._delays[min(number, len(self._delays)) - 1])
         self.charged += 1
         if runtime.lease is not None:
             runtime.lease.charge(PRICE)
@@ -235,6 +235,12 @@ class _Billed:
 
 
 # What must hold
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
+
 
 _LIFE = re.compile(r"(skipped |replayed |started (retrying started )*(finished |failed |cancelled ))*")
 
@@ -249,8 +255,8 @@ def _check_lives(log: EventLog) -> None:
             whose = (event.run, event.path)
             lives[whose] = lives.get(whose, "") + event.kind.removeprefix("agent_") + " "
     for (_, path), life in lives.items():
-        assert _LIFE.fullmatch(life), f"the log says of {path}: {life.strip()}"
-    assert counted["run_started"] == counted["run_finished"], "a run has begun that has not ended"
+        _require(_LIFE.fullmatch(life) is not None, f"the log says of {path}: {life.strip()}")
+    _require(counted["run_started"] == counted["run_finished"], "a run has begun that has not ended")
 
 
 def _ended(log: EventLog) -> Iterator[Event]:
@@ -265,9 +271,9 @@ def _check_kept(log: EventLog, result: CoordinationResult) -> None:
     """Every agent that ended is in the result, by its name and with its price, and the usage is theirs."""
     ended = Counter((getattr(event, "agent", ""), getattr(event, "tokens", None)) for event in _ended(log))
     kept = Counter((output.name, output.tokens) for output in _agents(result))
-    assert ended <= kept, f"not in the result: {ended - kept}"
+    _require(ended <= kept, f"not in the result: {ended - kept}")
     spent = _ended_spend(log)
-    assert result.usage == spent, f"usage is {result.usage!r}, of agents that cost {spent!r}"
+    _require(result.usage == spent, f"usage is {result.usage!r}, of agents that cost {spent!r}")
 
 
 def _agents(result: CoordinationResult) -> Iterator[AgentOutput]:
@@ -290,11 +296,10 @@ def _gist(value: object) -> Any:
 
 def _without_moment(value: Any) -> Any:
     if isinstance(value, dict):
-        fields: dict[Any, Any] = value
+        fields = cast("dict[str, Any]", value)
         return {name: _without_moment(each) for name, each in fields.items() if name not in _OF_THE_MOMENT}
     if isinstance(value, list):
-        items: list[Any] = value
-        return [_without_moment(each) for each in items]
+        return [_without_moment(each) for each in cast("list[Any]", value)]
     return value
 
 
