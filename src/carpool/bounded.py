@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -81,6 +80,8 @@ class _Pool(Generic[Job, Result]):
     async def _slot(self, group: TaskGroup | None, slots: int) -> None:
         """Work off jobs, one after the other. Its first job opens the next of ``slots``: so there are never
         more tasks than jobs, whether the source says its size or not."""
+        from anyio.lowlevel import checkpoint  # loaded when something runs, not with carpool
+
         results, jobs, source = self._results, self._plain, self._source
         work: Callable[[Any], Awaitable[Any]] = self._work  # a job is a Job, whatever the source
         done, due = 0, perf_counter() + _SECONDS_BETWEEN_YIELDS

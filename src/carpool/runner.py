@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
 import anyio
-from anyio import to_thread
 
 from .mailbox import Mailbox
 from .runtime import Runtime
@@ -67,6 +66,8 @@ class FunctionRunner:
             raise LookupError(f"no function for agent {spec.name!r}; there are: {known}")
         if name in self._async:
             return await function(task, runtime)
+        from anyio import to_thread  # loaded with the first sync function, not with carpool
+
         answer = await to_thread.run_sync(function, task, runtime, abandon_on_cancel=True, limiter=self._threads)
         # A sync wrapper around an async function gives a coroutine.
         return await cast("Awaitable[Any]", answer) if isinstance(answer, Awaitable) else answer

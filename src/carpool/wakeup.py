@@ -7,7 +7,6 @@ from threading import get_ident
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 
 __all__ = ["Wakeup"]
 
@@ -21,8 +20,10 @@ class Wakeup:
     __slots__ = ("_event", "_loop", "_thread")
 
     def __init__(self) -> None:
+        from anyio.lowlevel import current_token  # loads half of the standard library, and importing must not
+
         self._event = anyio.Event()
-        self._loop: Any = anyio.lowlevel.current_token().native_token
+        self._loop: Any = current_token().native_token
         self._thread = get_ident()
 
     def set(self) -> None:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from ..eventlog import EventLog
 from ..events import Event
@@ -20,8 +19,10 @@ T = TypeVar("T")
 
 def run_to_end(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run what ``start`` returns in a loop of its own; in a thread, if this one has a loop already."""
+    from anyio.lowlevel import current_token  # loaded when something runs, not with carpool
+
     try:
-        anyio.lowlevel.current_token()
+        current_token()
     except anyio.NoEventLoopError:
         return anyio.run(start)
     from anyio.from_thread import start_blocking_portal  # slow to load, and only notebooks need it

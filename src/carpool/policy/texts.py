@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any, cast
-from unicodedata import normalize
 
 __all__ = ["folded", "plain", "texts_in"]
 
-_BLANKS = re.compile(r"\s+")
+_BLANKS = r"\s+"
 # What is drawn as nothing: controls other than white space, Unicode's format characters (category Cf), fillers,
 # and selectors of variants.
-_INVISIBLE = re.compile(
+_INVISIBLE = (
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160"
     "\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -47,8 +46,11 @@ def folded(text: str) -> str:
 def plain(text: str) -> str:
     """``text`` in compatibility form, without invisible characters, each run of white space a blank."""
     if text.isascii() and text.isprintable():
-        return _BLANKS.sub(" ", text) if "  " in text else text
-    return _BLANKS.sub(" ", normalize("NFKC", _INVISIBLE.sub("", text)))
+        return re.sub(_BLANKS, " ", text) if "  " in text else text
+    from unicodedata import normalize
+
+    # The module keeps compiled expressions: compiling them when this is imported would slow down every start.
+    return re.sub(_BLANKS, " ", normalize("NFKC", re.sub(_INVISIBLE, "", text)))
 
 
 def _leaves(value: Any) -> Iterator[str]:

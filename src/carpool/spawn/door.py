@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
-from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from .. import events
@@ -294,6 +293,8 @@ class Start:
             self._ended(output)
         else:
             await self._recorded(self.call, output)
+        from anyio.lowlevel import checkpoint  # loaded when something runs, not with carpool
+
         await checkpoint()  # a cancelled scope raises here, in a way that it knows as its own
         raise anyio.get_cancelled_exc_class()("cancelled while an agent's runner swallowed it")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from anyio import CapacityLimiter, to_thread
-
 __all__ = ["call_function", "is_async"]
 
 
@@ -24,6 +22,8 @@ async def call_function(function: Callable[..., Any], in_loop: bool, values: dic
     """
     if in_loop:
         return await cast("Awaitable[Any]", function(**values))
+    from anyio import CapacityLimiter, to_thread  # loaded with the first sync function, not with carpool
+
     output = await to_thread.run_sync(_guarded, function, values, abandon_on_cancel=True, limiter=CapacityLimiter(1))
     return await output if hasattr(output, "__await__") else output  # a plain wrapper around an async function
 

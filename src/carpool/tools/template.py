@@ -12,7 +12,7 @@ from ..errors import ConfigError
 
 __all__ = ["CommandTemplate"]
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}|[{}]")
+_PLACE = r"\{\{|\}\}|\{([A-Za-z_]\w*)\}|[{}]"
 
 
 class CommandTemplate:
@@ -92,7 +92,7 @@ class CommandTemplate:
             self._refuse("an argument has a NUL in it, which no program can be passed")
         parts: list[tuple[str, bool]] = []
         text, place = "", 0
-        for token in _TOKEN.finditer(element):
+        for token in re.finditer(_PLACE, element):
             text += element[place : token.start()]
             place = token.end()
             if token[1]:
