@@ -53,7 +53,7 @@ def test_who_was_refused_is_told_from_who_was_cancelled_in_the_line() -> None:
     facts = [
         BudgetExhausted(reason="the limit is reached"),
         AgentSkipped(reason="the limit is reached"),
-        AgentSkipped(reason="cancelled before it started"),
+        AgentSkipped(reason="never started: CancelledError"),
         BudgetExhausted(reason="and again"),
     ]
 

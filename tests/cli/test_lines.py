@@ -50,7 +50,7 @@ def line(event: Event, names: list[str] | None = None, labels: dict[str, str] | 
         ),
         (AgentCancelled(agent="a", timestamp=LATER, duration_ms=20), "  1.50 s  cancelled a     20 ms"),
         (AgentSkipped(agent="a", timestamp=LATER, reason="limit reached"), "  1.50 s  refused   a"),
-        (AgentSkipped(agent="a", timestamp=LATER, reason="cancelled before it started"), "  1.50 s  withdrawn a"),
+        (AgentSkipped(agent="a", timestamp=LATER, reason="never started: CancelledError"), "  1.50 s  withdrawn a"),
         (
             AgentReplayed(agent="a", timestamp=LATER, tokens=SPENT),
             "  1.50 s  recalled  a             1,204 tokens · $0.0125",

@@ -63,9 +63,11 @@ class CoordinationBudget:
         book = self.book
         if book.dropped:
             book.settle_dropped()
+        lease: Lease | None = None
+        denial: BudgetError | None = None
         book.lock.acquire()  # written out here and at the end: half the price of a with block
         try:
-            now, denial = book.clock.monotonic(), None
+            now = book.clock.monotonic()
             for account, kept in self.chain:
                 if not account.unlimited and account.refusal(hold, depth, now, kept) is not None:
                     denial = self.deny(hold, depth)
@@ -79,10 +81,10 @@ class CoordinationBudget:
             book.lock.release()
         if book.dropped:
             book.settle_dropped()
-        if denial is None:
+        if lease is not None:
             return lease
         try:
-            raise denial
+            raise denial or AssertionError("neither begun nor denied")
         finally:
             del denial  # a frame that held its own error would keep all that it knows alive
 

@@ -78,7 +78,7 @@ _COUNTED_AS = {
     events.AgentCancelled.kind: "cancelled",
     events.AgentReplayed.kind: "replayed",
 }
-WITHDRAWN = ("cancelled", "never started")
+WITHDRAWN = "never started"
 """How the reason of an ``agent_skipped`` begins where it was not the budget that said no."""
 
 

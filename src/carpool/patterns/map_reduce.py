@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import replace
 
 from .. import prompts
 from ..results import CoordinationResult
@@ -229,11 +229,7 @@ class _Jobs:
             self._unreadable[index] = AgentOutput(name=name, error=f"could not read {item.label}: {item.reason}")
             return None
         text, label = (item, "") if isinstance(item, str) else _text_of(item)
-        if self._like is None:
-            mapper = self._mapper.named(name)
-        else:
-            mapper = self._like.__copy__()  # and not replace(): nothing else of it needs to be checked again
-            force_setattr(mapper, "name", name)
+        mapper = renamed(self._mapper, name) if self._like is None else replace(self._like, name=name)
         return mapper, prompts.map_item(self._task, f"item {label or index}", text, self._limit)
 
     def with_unreadable(self, asked: Sequence[AgentOutput]) -> list[AgentOutput]:

@@ -227,7 +227,8 @@ class Start:
         """
         shared, infra = self.shared, self.shared.infra
         async with isolation.around(self.spec, shared.run_id) as prepared:
-            state, log = prepared.state or infra.state, prepared.log or infra.log
+            state = infra.state if prepared.state is None else prepared.state
+            log = infra.log if prepared.log is None else prepared.log  # an empty log is false
             team = infra.team(state=state, log=log, mailbox=shared.mailbox)
             runtime = Runtime(team, self._granted(), self.whose, lease, prepared.workspace)
             try:

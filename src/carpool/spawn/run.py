@@ -216,6 +216,7 @@ class Run:
         **fields: Any,
     ) -> R:
         """A result ``of`` this type: what every result has is filled in from ``outputs`` and the budget."""
+        nested = self.record.nested
         bad = [output for output in outputs if output.error is not None or not output.answer]
         skipped = [output.name for output in bad if is_budget_skipped(output)]
         self.record.result = result = of(
@@ -230,7 +231,7 @@ class Run:
             all_succeeded=bool(outputs) and not bad,
             failed=[output.name for output in bad if not is_budget_skipped(output)],
             skipped=skipped,
-            nested=self.record.nested,
+            nested={output.name: nested[output.name] for output in outputs if output.name in nested},
             **fields,
         )
         return result
