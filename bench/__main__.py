@@ -1,4 +1,4 @@
-"""``python -m bench [overshoot|overhead|sleepers|imports|steps …] [--json FILE] [--quick]``."""
+"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|imports|steps …] [--json FILE] [--quick]``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import platform
 import sys
 from pathlib import Path
 
-from . import imports, overhead, overshoot, sleepers, steps
+from . import imports, overhead, overshoot, patterns, sleepers, steps, tools
 
 BENCHES = {
     "overshoot": overshoot.measure,
     "overhead": overhead.measure,
     "sleepers": sleepers.measure,
+    "patterns": patterns.measure,
+    "tools": tools.measure,
     "imports": imports.measure,
     "steps": steps.measure,
 }

@@ -125,13 +125,14 @@ def _copied(action: Action) -> Action:
 
     :raises ValueError: when something in it is not JSON.
     """
-    return replace(
-        action,
-        tool=json_copy(action.tool),
-        parameters=json_copy(action.parameters),
-        preconditions=[replace(each, value=json_copy(each.value)) for each in action.preconditions],
-        expected_effects=json_copy(action.expected_effects),
-        state_dependencies=json_copy(action.state_dependencies),
-        metadata=json_copy(action.metadata),
-        dependencies=json_copy(action.dependencies),
-    )
+    fields = {name: _own(getattr(action, name)) for name in _JSON_FIELDS}
+    preconditions = [replace(each, value=json_copy(each.value)) for each in action.preconditions]
+    return replace(action, tool=json_copy(action.tool), preconditions=preconditions, **fields)
+
+
+_JSON_FIELDS = ("parameters", "expected_effects", "state_dependencies", "metadata", "dependencies")
+
+
+def _own(value: Any) -> Any:
+    # Most are empty, and looking through nothing costs as much as looking through little.
+    return value.copy() if value in ([], {}) else json_copy(value)

@@ -48,8 +48,9 @@ class Attempt:
         self._proposal_id = proposal_id
         self._action = action
         self._digest = ""
-        redact = runtime.team.redactor.text  # who proposes chooses ids and names, and the log keeps them
-        self._id, self._tool_name = redact(action.id), None if action.tool is None else redact(action.tool)
+        self._redacted = runtime.team.redactor.text  # who proposes chooses ids, names and keys, and the log keeps them
+        self._id = self._redacted(action.id)
+        self._tool_name = None if action.tool is None else self._redacted(action.tool)
         self._began = runtime.clock.monotonic()
         self.output: Any = None
         self.error: BaseException | None = None
@@ -78,7 +79,7 @@ class Attempt:
         return await self._executed(action, call)
 
     def rejected(self, reason: str, logged: str | None = None) -> ActionResult:
-        self._log(events.ActionRejected, reason=logged or reason)
+        self._log(events.ActionRejected, reason=self._redacted(logged or reason))
         return self._made(ActionStatus.REJECTED, error=reason)
 
     def forget(self) -> None:
@@ -123,7 +124,7 @@ class Attempt:
         team = self._runtime.team
         violations = team.policies.check(action, team.state)
         for violation in violations:
-            self._log(events.PolicyViolated, policy=violation.policy, reason=violation.reason)
+            self._log(events.PolicyViolated, policy=violation.policy, reason=self._redacted(violation.reason))
         if violations:
             reasons = [f"{each.policy}: {each.reason}" for each in violations]
             raise Rejected("; ".join(reasons), denied=reasons)
@@ -230,7 +231,7 @@ class Attempt:
             return self._made(ActionStatus.FAILED, error=worded(error))
         for key, value in changes.items():
             transition = self._runtime.state.set(key, value, actor=self._runtime.agent or "runtime")
-            self._log(events.StateChanged, key=key, version=transition.version)
+            self._log(events.StateChanged, key=self._redacted(key), version=transition.version)
         return None
 
     def _keep(self, action: Action, result: ActionResult) -> None:

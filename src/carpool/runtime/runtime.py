@@ -198,9 +198,6 @@ class Runtime:
     def log_action(self, kind: Callable[..., Event], proposal: str, action: str = "", **fields: Any) -> None:
         """Append an event of an action of this agent."""
         whose = self.whose
-        for told in ("reason", "key"):  # in words that come from outside
-            if told in fields:
-                fields[told] = self.team.redactor.text(fields[told])
         self.team.log.append(
             kind(
                 run=whose.run,

@@ -73,10 +73,7 @@ class CommandTool(Tool):
 
         :raises ConfigError: for a template, schema or limit that can't be kept to.
         """
-        if os.name != "posix":
-            raise ConfigError(f"tool {name!r}: commands need process groups, which this system does not have")
-        if not timeout_s > 0 or not grace_s >= 0 or max_output_bytes < 0:
-            raise ConfigError(f"tool {name!r}: timeout_s must be above 0, grace_s and max_output_bytes not below")
+        _check_bounds(name, timeout_s, grace_s, max_output_bytes)
         self._template = CommandTemplate(name, argv, parameters, frozenset(options), stdin)
         super().__init__(
             ToolSchema(name=name, description=description, parameters=self._template.parameters, tier=tier)
@@ -119,6 +116,13 @@ class CommandTool(Tool):
         if ended.code not in self._success_codes:
             raise ToolError(name, f"{_how(ended.code)}{_told(ended)}")
         return ended.output
+
+
+def _check_bounds(name: str, timeout_s: float, grace_s: float, most_bytes: int) -> None:
+    if os.name != "posix":
+        raise ConfigError(f"tool {name!r}: commands need process groups, which this system does not have")
+    if not timeout_s > 0 or not grace_s >= 0 or most_bytes < 0:
+        raise ConfigError(f"tool {name!r}: timeout_s must be above 0, grace_s and max_output_bytes not below")
 
 
 def _how(code: int) -> str:
