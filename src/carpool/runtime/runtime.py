@@ -134,9 +134,10 @@ class Runtime:
         :raises PolicyDenied: when a policy, a tier or an approver refuses.
         :raises ToolError: for a tool that this agent does not have, arguments that don't fit, or its failure.
         """
-        tool, arguments = self.tools.get(name), own_copy(arguments)
-        action = Action(tool=name, parameters=arguments, idempotent=tool is not None and tool.schema.idempotent)
-        proposal_id = new_id()
+        tool, arguments, proposal_id = self.tools.get(name), own_copy(arguments), new_id()
+        idempotent = tool is not None and tool.schema.idempotent
+        # A proposal of one action: one id tells them both.
+        action = Action(id=proposal_id, tool=name, parameters=arguments, idempotent=idempotent)
         self.log_action(ProposalReceived, proposal_id, actions=1)
         attempt = Attempt(self, proposal_id, action)
         result = await attempt.result(arguments)
@@ -198,8 +199,9 @@ class Runtime:
     def log_action(self, kind: Callable[..., Event], proposal: str, action: str = "", **fields: Any) -> None:
         """Append an event of an action of this agent."""
         whose = self.whose
-        self.team.log.append(
+        self.team.log.add(
             kind(
+                timestamp=self.team.clock.now(),
                 run=whose.run,
                 agent=whose.agent,
                 path=whose.path,
