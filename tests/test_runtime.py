@@ -434,3 +434,16 @@ async def test_the_log_of_tool_calls_can_be_written_as_json() -> None:
 
     for event in runtime.log.events():
         assert json.loads(encode(event))["kind"] == event.kind
+
+
+def test_an_effect_has_the_same_id_on_every_attempt_and_another_in_another_place() -> None:
+    infra = SharedInfra()
+    team = infra.team(state=infra.state, log=infra.log)
+
+    def of(run: str, path: str, effect: str) -> str:
+        return Runtime(team, whose=Identity(run, "a", path)).effect_id(effect)
+
+    assert of("r", "vote/a", "pay") == of("r", "vote/a", "pay")
+    assert (
+        len({of("r", "vote/a", "pay"), of("s", "vote/a", "pay"), of("r", "vote/b", "pay"), of("r", "vote/a", "x")}) == 4
+    )

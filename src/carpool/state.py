@@ -6,8 +6,9 @@ so that nothing handed over can change the store; what is not JSON is refused be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from threading import RLock
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from .errors import StateConflict
 from .json_values import json_copy, json_equal
 from .turnstile import Turnstile
 
-__all__ = ["OnConflict", "OverlayState", "StateStore", "StateTransition"]
+__all__ = ["OnConflict", "OverlayState", "StateStore", "StateTransition", "Undo"]
 
 OnConflict = Literal["error", "ours", "theirs"] | Callable[[str, Any, Any, Any], Any]
 # Marks inside a store; none of them ever leaves it.
@@ -39,6 +40,9 @@ class StateTransition(Struct, frozen=True, kw_only=True):
     version: int
     timestamp: datetime
     deleted: bool = False
+
+
+_Change = tuple[str, Any, Any, StateTransition]  # the key, what was stored, what was stored instead, the record
 
 
 class StateStore:
@@ -155,6 +159,17 @@ class StateStore:
                 if not json_equal(here.get(key, _ABSENT), fresh.get(key, _ABSENT)):
                     self._write(key, fresh.get(key, _ABSENT))
 
+    @contextmanager
+    def undoable(self) -> Generator[Undo]:
+        """Within the block, what this task, and whatever it starts, changes here is noted, so that it, and
+        nothing that others change meanwhile, can be taken back."""
+        undo = Undo(self)
+        token = _undos.set((*_undos.get(), undo))
+        try:
+            yield undo
+        finally:
+            _undos.reset(token)
+
     def proposal_lock(self) -> AbstractAsyncContextManager[None]:
         """``async with`` it around a proposal: proposals on one store run one after the other, so that a
         rollback can't take back what another agent wrote."""
@@ -180,7 +195,7 @@ class StateStore:
         return self._versions[key]
 
     def _change(self, key: str, value: Any, actor: str) -> StateTransition:
-        old = self._read(key)
+        old, local = self._read(key), self._values.get(key, _ABSENT)
         version = self._write(key, value)
         transition = StateTransition(
             key=key,
@@ -192,7 +207,47 @@ class StateStore:
             deleted=value is _ABSENT,
         )
         self._transitions.append(transition)
+        for undo in _undos.get():
+            undo.note(self, key, local, self._values.get(key, _ABSENT), transition)
         return _handed_out(transition)
+
+    def take_back(self, changes: Sequence[_Change]) -> int:
+        """``Undo.take_back``, under the lock."""
+        with self._lock:
+            undone: set[str] = set()
+            for key, before, written, _ in reversed(changes):
+                if self._values.get(key, _ABSENT) is not written:
+                    continue
+                if before is _ABSENT:
+                    self._values.pop(key, None)
+                else:
+                    self._values[key] = before
+                self._versions[key] = self._versions.get(key, 0) + 1
+                undone.add(key)
+            gone = {id(transition) for key, _, _, transition in changes if key in undone}
+            self._transitions[:] = [each for each in self._transitions if id(each) not in gone]
+        return len(undone)
+
+
+class Undo:
+    """The changes of one block of ``StateStore.undoable``."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+        self._changes: list[_Change] = []
+
+    def note(self, store: StateStore, key: str, before: Any, written: Any, transition: StateTransition) -> None:
+        if store is self._store:
+            self._changes.append((key, before, written, transition))
+
+    def take_back(self) -> int:
+        """Undo the changes, last first, and their transitions; returns how many keys went back. A key that
+        somebody else has changed since stays theirs."""
+        changes, self._changes = self._changes, []
+        return self._store.take_back(changes)
+
+
+_undos: ContextVar[tuple[Undo, ...]] = ContextVar("carpool_undos", default=())
 
 
 class OverlayState(StateStore):

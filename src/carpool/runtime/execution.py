@@ -27,7 +27,7 @@ from ..actions import (
     ProposalResult,
     levels,
 )
-from ..state import StateStore
+from ..state import StateStore, Undo
 from ..turnstile import Turnstile
 from .attempt import Attempt
 from .memory import own_copy
@@ -68,12 +68,10 @@ class Execution:
         runtime.log_action(events.ProposalReceived, self._proposal.id, actions=len(self._proposal.actions))
         began = runtime.clock.monotonic()
         async with AsyncExitStack() as stack:
-            changes_state = len(self._proposal.actions) > 1 or any(each.writes for each in self._proposal.actions)
-            if not changes_state:
-                await self._run_levels()
-            else:
+            if len(self._proposal.actions) > 1 or any(each.writes for each in self._proposal.actions):
                 await self._take_turn(stack, state)
-                await self._run_or_restore(state)
+            with state.undoable() as undo:
+                await self._run_or_restore(state, undo)
         return self._result((runtime.clock.monotonic() - began) * 1e3)
 
     async def _take_turn(self, stack: AsyncExitStack, state: StateStore) -> None:
@@ -85,21 +83,18 @@ class Execution:
         stack.callback(setattr, turn, "over", True)
         stack.callback(_turns.reset, _turns.set({**turns, id(state): turn}))
 
-    async def _run_or_restore(self, state: StateStore) -> None:
-        runtime = self._runtime
-        before, count = state.snapshot(), state.transition_count
-        runtime.log_action(events.StateSnapshotTaken, self._proposal.id, keys=len(before))
+    async def _run_or_restore(self, state: StateStore, undo: Undo) -> None:
+        self._runtime.log_action(events.StateSnapshotTaken, self._proposal.id, keys=len(state.keys()))
         try:
             await self._run_levels()
         except BaseException:
-            self._restore(state, before, count)
+            self._restore(undo)
             raise
         if self._aborted_by is not None:
-            self._restore(state, before, count)
+            self._restore(undo)
 
-    def _restore(self, state: StateStore, before: dict[str, Any], count: int) -> None:
-        state.restore(before, count)
-        self._runtime.log_action(events.StateRolledBack, self._proposal.id, keys=len(before))
+    def _restore(self, undo: Undo) -> None:
+        self._runtime.log_action(events.StateRolledBack, self._proposal.id, keys=undo.take_back())
         for attempt in self._attempts.values():
             attempt.forget()
         for action_id, result in self._results.items():

@@ -100,6 +100,11 @@ class Runtime:
             raise RuntimeError("this runtime belongs to no run, so it has no inbox")
         return self.team.mailbox.register(self.agent)
 
+    def effect_id(self, name: str) -> str:
+        """A stable id for the effect ``name`` outside, an idempotency key for instance: the same on every retry of
+        this agent, and in every process that runs this run again with the agent in this place."""
+        return digest_of({"run": self.whose.run, "path": self.whose.path, "effect": name})[:32]
+
     def register_tool(
         self,
         tool: Tool | ToolSchema | Callable[..., Any] | str,
