@@ -16,7 +16,7 @@ from carpool import AgentSpec, EventLog, SharedInfra
 from carpool.errors import StateConflict, ToolError, UnknownRecipient
 from carpool.events import ActionEvent, ActionExecuting, ActionFailed, encode
 from carpool.runner import FunctionRunner
-from carpool.runtime import Runtime
+from carpool.runtime import Identity, Runtime
 from carpool.spawn import open_run
 from carpool.types import Message, MessageKind
 
