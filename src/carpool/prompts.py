@@ -12,6 +12,10 @@ from collections.abc import Iterable, Sequence
 from .types import AgentOutput
 
 __all__ = [
+    "ADVICE",
+    "APPROVAL",
+    "FINDINGS",
+    "JUDGEMENT",
     "answers",
     "ask_again",
     "consultation",
@@ -31,6 +35,17 @@ __all__ = [
     "tie_break",
     "verdict_on_votes",
 ]
+
+# The forms of the verdicts that agents are asked for. None of them is a JSON object: none can be taken for a verdict.
+APPROVAL = '{"approved": true or false, "feedback": "what to do better, or why it is good"}'
+FINDINGS = (
+    '{"findings": [{"criterion": "word for word as above", "passed": true or false, '
+    '"evidence": "what in the work shows it", "severity": "blocker" or "major" or "minor" or "info"}]}'
+)
+JUDGEMENT = '{"winner": "a" or "b", "rationale": "why"}'
+ADVICE = (
+    '{"verdict": "continue" or "plan" or "correction" or "stop" or "uncertain", "guidance": "what to do next, and why"}'
+)
 
 
 def quote(label: str, text: str, limit: int | None = None) -> str:
@@ -110,7 +125,7 @@ def supervision(
         f"You supervise those who work on this task. This is round {round_number} of at most {max_rounds}. "
         f"What they have come to:\n\n{shown}\n\n"
         "Approve it, or say what they must do better. "
-        'Reply with one JSON object: {"approved": true or false, "feedback": "what to do better, or why it is good"}. '
+        f"Reply with one JSON object: {APPROVAL}. "
         'If you approve, you may add "answer": "the answer as it should be given".'
     )
 
@@ -128,9 +143,8 @@ def review(criteria: Sequence[str], work: str, limit: int | None = None) -> str:
     return (
         f"Judge this work by these criteria, each by itself, and look for what is wrong:\n\n{listed}\n\n"
         f"{quote('the work', work, limit)}\n\n"
-        'Reply with one JSON object: {"findings": [{"criterion": "word for word as above", "passed": true or false, '
-        '"evidence": "what in the work shows it", "severity": "blocker" or "major" or "minor" or "info"}]}, '
-        "with a finding for each criterion, and further ones for what else is wrong."
+        f"Reply with one JSON object: {FINDINGS}, with a finding for each criterion, "
+        "and further ones for what else is wrong."
     )
 
 
@@ -138,7 +152,7 @@ def match(task: str, a: str, b: str, limit: int | None = None) -> str:
     return (
         f"Two answers were given to this task:\n\n{quote('the task', task)}\n\n"
         f"{quote('answer a', a, limit)}\n\n{quote('answer b', b, limit)}\n\n"
-        'Decide which is better. Reply with one JSON object: {"winner": "a" or "b", "rationale": "why"}.'
+        f"Decide which is better. Reply with one JSON object: {JUDGEMENT}."
     )
 
 
@@ -153,8 +167,7 @@ def tie_break(task: str, a: str, b: str, for_a: str, for_b: str, limit: int | No
 def consultation(question: str, limit: int | None = None) -> str:
     return (
         f"You are asked for advice by somebody who does the work alone:\n\n{quote('the question', question, limit)}\n\n"
-        'Reply with one JSON object: {"verdict": "continue" or "plan" or "correction" or "stop" or "uncertain", '
-        '"guidance": "what to do next, and why"}.'
+        f"Reply with one JSON object: {ADVICE}."
     )
 
 

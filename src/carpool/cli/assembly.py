@@ -12,6 +12,7 @@ from ..patterns import Item, MapReduce, Pattern, Pipeline, Swarm, UnreadableItem
 from ..types import AgentSpec
 from .amounts import counted
 from .flags import Flags
+from .parts import PARTS, cast
 from .usage import UsageError
 
 __all__ = ["Assembly", "assemble"]
@@ -57,10 +58,12 @@ _ONLY_FOR: dict[str, tuple[str, ...]] = {
     "fan_in": ("map-reduce",),
     "reduce_chars": ("map-reduce",),
     "mode": ("swarm",),
-    "rounds": ("swarm",),
+    "rounds": ("swarm", "supervisor"),
+    "criterion": ("adversarial-review",),
+    "max_uses": ("advisor",),
     "quorum": ("vote",),
     "synthesizer": ("swarm", "vote"),
-    "max_concurrent": ("map-reduce", "swarm", "vote"),
+    "max_concurrent": ("map-reduce", "swarm", "vote", "tournament", "fleet"),
 }
 
 
@@ -127,11 +130,25 @@ def _vote(flags: Flags, task: str) -> Assembly:
     return Assembly(pattern=pattern, task=task, names=[agent.name for agent in team])
 
 
+def _with_parts(flags: Flags, task: str) -> Assembly:
+    prompts = PARTS[flags.pattern]
+    team = [_spec(name, prompt or prompts.get(name, ""), flags) for name, prompt in map(_name_and_prompt, flags.agent)]
+    given = {agent.name: agent for agent in team}
+    parts = {name: given.get(name) or _spec(name, prompt, flags) for name, prompt in prompts.items()}
+    others = [agent for agent in team if agent.name not in parts]
+    return Assembly(
+        pattern=cast(flags.pattern, parts, others, flags),
+        task=task,
+        names=[*parts, *(agent.name for agent in others)],
+    )
+
+
 _ASSEMBLE: dict[str, Callable[[Flags, str], Assembly]] = {
     "map-reduce": _map_reduce,
     "swarm": _swarm,
     "pipeline": _pipeline,
     "vote": _vote,
+    **dict.fromkeys(PARTS, _with_parts),
 }
 
 

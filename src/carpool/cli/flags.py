@@ -13,7 +13,19 @@ from ..types import BudgetLimits, TokenAccounting
 
 __all__ = ["Flags"]
 
-PatternName = Literal["map-reduce", "swarm", "pipeline", "vote"]
+PatternName = Literal[
+    "map-reduce",
+    "swarm",
+    "pipeline",
+    "vote",
+    "supervisor",
+    "delegator",
+    "spawn-subtask",
+    "tournament",
+    "adversarial-review",
+    "advisor",
+    "fleet",
+]
 
 
 def _budget(_: Any, tokens: Sequence[Token]) -> BudgetLimits:
@@ -95,7 +107,10 @@ class Flags:
             group=_WHAT,
             help="map-reduce (the default): one agent for each item, then one for all answers. "
             "swarm: all agents on one task. pipeline: each agent works on the answer before it. "
-            "vote: the answer that most agents give.",
+            "vote: the answer that most agents give. supervisor: until the agent of that name approves. tournament: "
+            "the agent called judge compares answers. adversarial-review: the reviewer checks the task by each "
+            "--criterion. delegator: main may ask the others. spawn-subtask: main makes up its own helpers. advisor: "
+            "the executor may ask the advisor. fleet: each agent does what its prompt says.",
         ),
     ] = "map-reduce"
     task: Annotated[str | None, Parameter(metavar="TEXT", group=_WHAT, help="What the agents are asked.")] = None
@@ -143,7 +158,21 @@ class Flags:
             help="swarm: parallel (the default); sequential, each shown the answers before it; or debate, in rounds.",
         ),
     ] = None
-    rounds: Annotated[int | None, _one(_at_least(1), "N", _WHO, "swarm, debate: rounds at most (2).")] = None
+    rounds: Annotated[
+        int | None, _one(_at_least(1), "N", _WHO, "swarm in debate (2), supervisor (3): rounds at most.")
+    ] = None
+    criterion: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="TEXT",
+            json_list=False,
+            group=_WHO,
+            help="adversarial-review: what the work is judged by; repeat it for each.",
+        ),
+    ] = ()
+    max_uses: Annotated[
+        int | None, _one(_at_least(1), "N", _WHO, "advisor: how often the executor may ask at most (3).")
+    ] = None
     quorum: Annotated[
         int | None, _one(_at_least(1), "N", _WHO, "vote: with fewer votes than this there is no winner.")
     ] = None

@@ -248,4 +248,5 @@ def _was_started(run: Run, advisor: Member, since: int) -> bool:
     """Whether the advisor, or anybody in it, was started before all this was cancelled."""
     path = f"{run.path}/{advisor.name}"
     started = run.infra.log.events(kind="agent_started", since=since)
-    return any(getattr(event, "path", "").startswith(path) and event.run == run.run_id for event in started)
+    paths = [getattr(event, "path", "") for event in started if event.run == run.run_id]
+    return any(each == path or each.startswith(f"{path}/") for each in paths)

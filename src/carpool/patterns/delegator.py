@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -126,7 +127,7 @@ class _Desk:
         self._run = run
         self._records: list[Delegation] = []
         self._outputs: dict[int, Sequence[AgentOutput]] = {}
-        self._asked = 0
+        self._numbers: Counter[str] = Counter()
 
     @property
     def delegations(self) -> list[Delegation]:
@@ -169,13 +170,13 @@ class _Desk:
         member = specialists.get(arguments.specialist)
         if member is None:
             raise ToolError(TOOL, str(UnknownSpecialist(arguments.specialist, list(specialists))))
-        if most is not None and self._asked >= most:
+        if most is not None and self._numbers.total() >= most:
             raise ToolError(TOOL, f"all of {most} delegations are used up (max_delegations); do the rest yourself")
-        self._asked += 1
-        number = 1 + sum(each.specialist == arguments.specialist for each in self._records[:place])
+        self._numbers[arguments.specialist] += 1
+        name = f"{arguments.specialist}_{self._numbers[arguments.specialist]}"
         here = self._run.inside(runtime, role=self._delegator.main.role)
         try:
-            output = await here.agent(renamed(member, f"{arguments.specialist}_{number}"), arguments.task)
+            output = await here.agent(renamed(member, name), arguments.task)
         except BaseException:
             self._outputs[place] = here.record.agents  # a team was stopped: who had ended in it is paid for
             raise

@@ -101,8 +101,8 @@ class Supervisor(Pattern[SupervisorResult]):
         last = said[-1].verdict if said else None
         approved = last is not None and last.approved
         answer = (last.answer if last is not None else None) or _joined(rounds)
-        if stop_reason is None and not run.denied and answer and not approved:
-            stop_reason = "max_rounds"
+        if stop_reason is None and not run.denied and not (answer and approved):
+            stop_reason = "max_rounds" if answer else "no_output"
         return run.result(
             of=SupervisorResult,
             task=task,

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +24,9 @@ from .. import prompts
 from ..errors import AgentFailed, BudgetError
 from ..spawn import Member, Run
 from ..types import AgentOutput
+
+if TYPE_CHECKING:
+    from json import JSONDecoder
 
 __all__ = [
     "Advice",
@@ -111,18 +115,24 @@ async def ask(
     Every output is appended to ``outputs``: the first replies in the order of ``jobs``, then the second ones. After
     a refusal by the budget, or a failure, nobody is asked who is not in flight: there are fewer readings then.
     """
-    first = await run.fan_out(_until_lost(run, jobs), max_concurrent or max(1, len(jobs)))
+    first = await _replies(run, jobs, max_concurrent)
     outputs += first
     readings = [_reading(run, job, output, kind) for job, output in zip(jobs, first, strict=False)]
 
     again = [place for place, reading in enumerate(readings) if reading.unreadable is not None]
     if again and not any(reading.error for reading in readings):
         repairs = [(jobs[place][0], _once_more(jobs[place][1], readings[place])) for place in again]
-        second = await run.fan_out(_until_lost(run, repairs), max_concurrent or len(repairs))
+        second = await _replies(run, repairs, max_concurrent)
         outputs += second
         for place, output in zip(again, second, strict=False):
             readings[place] = _reading(run, jobs[place], output, kind)
     return readings
+
+
+async def _replies(run: Run, jobs: Sequence[tuple[Member, str]], max_concurrent: int | None) -> list[AgentOutput]:
+    if len(jobs) == 1:
+        return [await run.agent(*jobs[0])]
+    return await run.fan_out(_until_lost(run, jobs), max_concurrent or len(jobs))
 
 
 def _until_lost(run: Run, jobs: Sequence[tuple[Member, str]]) -> Iterator[tuple[Member, str]]:
@@ -190,6 +200,8 @@ def _fitting(candidate: dict[str, Any], kind: type[V]) -> V:
 
 def _quoted(prompt: str, kind: type[V]) -> list[V]:
     found: list[V] = []
+    for form in _FORMS:
+        prompt = prompt.replace(form, "")  # it stands in every prompt, and looks like an object from its beginning
     for candidate in _objects(prompt):
         if not isinstance(candidate, str):
             try:
@@ -199,6 +211,7 @@ def _quoted(prompt: str, kind: type[V]) -> list[V]:
     return found
 
 
+_FORMS = (prompts.APPROVAL, prompts.FINDINGS, prompts.JUDGEMENT, prompts.ADVICE)
 _BEGINNING = re.compile(r'\{\s*"')
 _BRACE_OR_STRING = re.compile(r'[{}"]')
 _END_OF_STRING = re.compile(r'(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -208,11 +221,7 @@ def _objects(text: str) -> Iterator[dict[str, Any] | str]:
     """Each JSON object in ``text`` that is in no other, or why what begins like one is none."""
     if not _BEGINNING.search(text):
         return
-    import json  # its decoder tells where a value ends; msgspec's does not
-
-    # Line breaks inside strings are no JSON, but what many models write.
-    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_each_once, parse_constant=_no_constant)
-    place = 0
+    decoder, place = _decoder(), 0
     while (begin := _BEGINNING.search(text, place)) is not None:
         try:
             value, place = decoder.raw_decode(text, begin.start())
@@ -223,6 +232,14 @@ def _objects(text: str) -> Iterator[dict[str, Any] | str]:
         except (ValueError, RecursionError):
             yield "its JSON object is not complete, or no JSON"
         place = _end_of(text, begin.start())
+
+
+@cache
+def _decoder() -> JSONDecoder:
+    import json  # its decoder tells where a value ends; msgspec's does not
+
+    # Line breaks inside strings are no JSON, but what many models write.
+    return json.JSONDecoder(strict=False, object_pairs_hook=_each_once, parse_constant=_no_constant)
 
 
 def _end_of(text: str, begin: int) -> int:
