@@ -68,11 +68,16 @@ class Execution:
         runtime.log_action(events.ProposalReceived, self._proposal.id, actions=len(self._proposal.actions))
         began = runtime.clock.monotonic()
         async with AsyncExitStack() as stack:
-            if len(self._proposal.actions) > 1 or any(each.writes for each in self._proposal.actions):
+            if self._is_large():
                 await self._take_turn(stack, state)
+                self._log(events.StateSnapshotTaken, keys=len(state.keys()))
             with state.undoable() as undo:
-                await self._run_or_restore(state, undo)
+                await self._run_or_restore(undo)
         return self._result((runtime.clock.monotonic() - began) * 1e3)
+
+    def _is_large(self) -> bool:
+        """Whether others' proposals must wait for this one; for one call that declares no writes they need not."""
+        return len(self._proposal.actions) > 1 or any(each.writes for each in self._proposal.actions)
 
     async def _take_turn(self, stack: AsyncExitStack, state: StateStore) -> None:
         turns = _turns.get() or {}
@@ -83,8 +88,7 @@ class Execution:
         stack.callback(setattr, turn, "over", True)
         stack.callback(_turns.reset, _turns.set({**turns, id(state): turn}))
 
-    async def _run_or_restore(self, state: StateStore, undo: Undo) -> None:
-        self._runtime.log_action(events.StateSnapshotTaken, self._proposal.id, keys=len(state.keys()))
+    async def _run_or_restore(self, undo: Undo) -> None:
         try:
             await self._run_levels()
         except BaseException:
@@ -94,7 +98,9 @@ class Execution:
             self._restore(undo)
 
     def _restore(self, undo: Undo) -> None:
-        self._runtime.log_action(events.StateRolledBack, self._proposal.id, keys=undo.take_back())
+        keys = undo.take_back()
+        if keys or self._is_large():
+            self._log(events.StateRolledBack, keys=keys)
         for attempt in self._attempts.values():
             attempt.forget()
         for action_id, result in self._results.items():
@@ -157,6 +163,9 @@ class Execution:
         self._results[action.id] = ActionResult(
             action_id=action.id, status=ActionStatus.SKIPPED, error=reason, timestamp=self._runtime.clock.now()
         )
+
+    def _log(self, kind: Callable[..., events.Event], **fields: Any) -> None:
+        self._runtime.log_action(kind, self._proposal.id, **fields)
 
     def _result(self, duration_ms: float) -> ProposalResult:
         results = [self._results[action.id] for action in self._proposal.actions]

@@ -25,6 +25,7 @@ from ..runtime import Identity, Runtime
 from ..tools import Tool
 from ..types import AgentOutcome, AgentOutput, AgentSpec, TokenAccounting
 from ..wakeup import Wakeup
+from .accepting import accepted, storable
 
 if TYPE_CHECKING:
     from .run import Run
@@ -186,7 +187,7 @@ class Start:
                     returned = await shared.call_runner(spec, self.task, runtime, shared.mailbox)
                 else:
                     returned = await self._within(spec.timeout_s, spec, runtime)
-                output = self._accepted(returned, (shared.clock.monotonic() - began) * 1e3)
+                output = accepted(spec.name, returned, (shared.clock.monotonic() - began) * 1e3)
         except Exception as error:
             output = self._failed(error, began)
         except BaseException as stop:
@@ -234,34 +235,16 @@ class Start:
             try:
                 self._register_tools(runtime)
                 returned = await self._within(self.spec.timeout_s, prepared.spec, runtime)
-                output = self._accepted(returned, (shared.clock.monotonic() - began) * 1e3)
+                output = accepted(self.spec.name, returned, (shared.clock.monotonic() - began) * 1e3)
             except Exception as error:
                 output = self._failed(error, began)
             with anyio.CancelScope(shield=True):  # looked at also when the runner has swallowed a cancellation
                 output = await prepared.finish(output)
         return output
 
-    def _accepted(self, returned: object, duration_ms: float) -> AgentOutput:
-        """What the runner returned, as this agent's output.
-
-        :raises TypeError: when it is neither an output nor a string.
-        :raises ValueError: when it is an output with a field that can't be.
-        """
-        name = self.spec.name
-        if type(returned) is str:
-            return AgentOutput(name=name, answer=_storable(returned), duration_ms=duration_ms)
-        if not isinstance(returned, AgentOutput):
-            raise TypeError(f"the runner returned {_a(returned)}, not an AgentOutput or a str")
-        duration_ms = returned.duration_ms or duration_ms
-        if _is_plain(returned):
-            return replace(returned, name=name, duration_ms=duration_ms)
-        _check(returned)
-        answer, error = _storable(returned.answer), returned.error and _storable(returned.error)
-        return replace(returned, name=name, answer=answer, error=error, duration_ms=duration_ms)
-
     def _failed(self, error: Exception, began: float) -> AgentOutput:
         text = str(error) if isinstance(error, _TimedOut) else worded(error)
-        text = self.shared.infra.redactor.text(_storable(text))
+        text = self.shared.infra.redactor.text(storable(text))
         outcome = AgentOutcome.failure(text)
         if isinstance(error, _TimedOut):
             outcome = AgentOutcome.timeout(text, 0, self.spec.max_turns)
@@ -380,43 +363,3 @@ class _TimedOut(Exception):
 
 
 _NOTHING = TokenAccounting()
-
-
-def _storable(text: str) -> str:
-    """``text`` as UTF-8 can hold it: a lone surrogate, which some models emit, becomes a question mark."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _is_plain(output: AgentOutput) -> bool:
-    """Whether nothing about ``output`` needs a closer look: the usual case, at a quarter of the price."""
-    return (
-        type(output.answer) is str
-        and output.answer.isascii()
-        and output.error is None is output.outcome
-        and type(output.tokens) is TokenAccounting
-        and type(output.turns) is int is type(output.tool_calls)
-        and output.turns >= 0 <= output.tool_calls
-        and not output.tools_used
-    )
-
-
-def _check(output: AgentOutput) -> None:
-    """Refuse what would break whoever reads the output later."""
-    if not isinstance(output.answer, str):
-        raise ValueError(f"the runner returned an output whose answer is {_a(output.answer)}, not a str")
-    if output.error is not None and not isinstance(output.error, str):
-        raise ValueError(f"the runner returned an output whose error is {_a(output.error)}, not a str")
-    if output.tokens is not None and not isinstance(output.tokens, TokenAccounting):
-        raise ValueError(f"the runner returned usage that is {_a(output.tokens)}, not a TokenAccounting")
-    if output.outcome is not None and not isinstance(output.outcome, AgentOutcome):
-        raise ValueError(f"the runner returned an outcome that is {_a(output.outcome)}, not an AgentOutcome")
-    if not isinstance(output.tools_used, list) or not all(isinstance(tool, str) for tool in output.tools_used):
-        raise ValueError("the runner returned an output whose tools_used is not a list of names")
-    for name in ("turns", "tool_calls", "duration_ms"):
-        value = getattr(output, name)
-        if not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise ValueError(f"the runner returned an output whose {name} is {value!r}")
-
-
-def _a(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__qualname__}"
