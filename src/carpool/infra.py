@@ -11,7 +11,7 @@ from .clock import Clock, SystemClock
 from .eventlog import EventLog
 from .events import LimitsRaised
 from .mailbox import Mailbox
-from .policy import Approvals, Approver, PolicyEngine
+from .policy import Approvals, Approver, PolicyEngine, tier_allows
 from .recall import RecallSource
 from .runtime import Identity, Runtime, TeamContext
 from .secrets import Redactor
@@ -44,8 +44,12 @@ class SharedInfra:
         A tool beyond ``granted_tier`` runs only if ``approver(request)`` says ``True`` to exactly that call.
         ``secrets`` are values that never enter the log, an error or a result of an action.
 
-        :raises ValueError: when two tools have one name, or a secret is too short to be found.
+        :raises ValueError: when two tools have one name, a secret is too short to be found, or there is no such
+            tier.
         """
+        if budget is not None and not isinstance(budget, CoordinationBudget | BudgetLimits):
+            raise TypeError(f"budget is limits or a budget, not {budget!r}; a text is read by BudgetLimits.parse")
+        tier_allows(granted_tier, "read_only")  # refuses a tier that there is none of
         self.clock = clock or SystemClock()
         self.state = state if state is not None else StateStore(clock=self.clock)
         self.log = log if log is not None else EventLog(clock=self.clock)

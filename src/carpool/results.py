@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import fsum
 from sys import float_info
+from typing import TypeVar
 
 from msgspec import Struct, field
 
 from .budget import is_budget_skipped
 from .types import AgentOutput, BudgetSnapshot, TokenAccounting
 
-__all__ = ["STOP_REASONS", "CoordinationResult", "stop_reason_of", "usage_of"]
+__all__ = ["STOP_REASONS", "CoordinationResult", "checked_result", "stop_reason_of", "usage_of"]
+
+R = TypeVar("R")
 
 STOP_REASONS = ("completed", "budget_exhausted", "no_output", "max_rounds", "failed")
 
@@ -39,6 +42,16 @@ class CoordinationResult(Struct, kw_only=True):
     failed: list[str] = []
     skipped: list[str] = []
     nested: dict[str, list[CoordinationResult]] = {}
+
+
+def checked_result(name: str, result: R) -> R:
+    """``result``, which the pattern ``name`` has returned.
+
+    :raises TypeError: when it is none; a forgotten ``return`` is the usual reason.
+    """
+    if not isinstance(result, CoordinationResult):
+        raise TypeError(f"pattern {name!r} returned {result!r}; execute must end with return run.result(…)")
+    return result
 
 
 def usage_of(outputs: Iterable[AgentOutput]) -> TokenAccounting:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from ..clock import new_id
 from ..events import Event
 from ..infra import SharedInfra
-from ..results import CoordinationResult
+from ..results import CoordinationResult, checked_result
 from ..runner import RunnerLike
 from ..spawn import Run, open_run
 from ..types import BudgetLimits
@@ -86,8 +86,12 @@ class Pattern(Generic[R]):
         settles and logs each, and leaves no task; whatever was raised has ``partial`` and ``usage``.
         """
         pattern = self.over(**inputs)
-        async with open_run(runner=runner, infra=infra, run_id=run_id, name=self.name, budget=self.budget) as run:
-            return await pattern.execute(run, task)
+        if not isinstance(task, str):
+            raise TypeError(f"a task is a str, not {task!r}")
+        async with open_run(
+            runner=runner, infra=infra, run_id=run_id, name=self.name, budget=self.budget, task=task
+        ) as run:
+            return checked_result(pattern.name, await pattern.execute(run, task))
 
     def run_sync(
         self,

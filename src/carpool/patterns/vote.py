@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from .. import prompts
@@ -71,8 +72,7 @@ class Vote(Pattern[VoteResult]):
         voters = run
         if self.synthesizer is not None:
             voters = run.keeping_back(self.synthesizer, when=self.reserve_for_finalizer)
-        already = len(voters.finished)
-        ballots = self._ballots(task, lambda: voters.finished[already:])
+        ballots = self._ballots(task, voters.finished)
         votes = await voters.fan_out(ballots, self.max_concurrent or len(self.agents))
 
         good = [vote for vote in votes if vote.succeeded]
@@ -99,21 +99,23 @@ class Vote(Pattern[VoteResult]):
             tally=tally,
         )
 
-    def _ballots(self, task: str, finished: Callable[[], Sequence[AgentOutput]]) -> Iterator[tuple[Member, str]]:
-        """The voters, one whenever a slot opens, until nobody left could change the winner."""
+    @property
+    def _may_stop_early(self) -> bool:
+        return self.stop_when_decided and self.max_concurrent is not None and self.max_concurrent < len(self.agents)
+
+    def _ballots(self, task: str, finished: Sequence[AgentOutput]) -> Iterator[tuple[Member, str]]:
+        """The voters, one whenever a slot opens, until nobody left could change the winner; ``finished`` grows."""
+        lead, quorum, seen = _Lead(), self.quorum or 1, len(finished)
+        already = seen
         for agent in self.agents:
-            if self.stop_when_decided and self._is_decided(finished(), len(self.agents)):
+            for vote in islice(finished, seen, None) if self._may_stop_early else ():
+                seen += 1
+                if vote.succeeded:
+                    lead.add(self.normalize(vote.answer))
+            still_out = len(self.agents) - (seen - already)
+            if self._may_stop_early and lead.is_final(still_out, quorum):
                 return
             yield agent, task
-
-    def _is_decided(self, finished: Sequence[AgentOutput], voters: int) -> bool:
-        good = [vote for vote in finished if vote.succeeded]
-        still_out, quorum = voters - len(finished), self.quorum or 1
-        if len(good) < quorum:
-            return len(good) + still_out < quorum  # no winner any more, whoever is still asked
-        counts = sorted(self._count(good).values(), reverse=True)
-        # A tie would be decided by the order of the agents: only a lead that can't be caught up is safe.
-        return counts[0] - (counts[1] if len(counts) > 1 else 0) > still_out
 
     def _count(self, good: Sequence[AgentOutput]) -> dict[str, int]:
         """Votes per answer, worded as its first voter worded it; most first, ties by who got there first."""
@@ -131,8 +133,7 @@ class Vote(Pattern[VoteResult]):
     def plan(self, task: str = "", **inputs: Any) -> Plan:
         self.over(**inputs)
         everyone = sum(map(plan_of, self.agents), Plan())
-        saves = self.stop_when_decided and self.max_concurrent is not None and self.max_concurrent < len(self.agents)
-        if saves:
+        if self._may_stop_early:
             # The least: all of the first ones agree, and the slots that were open are not taken back.
             needed = max(len(self.agents) // 2 + 1, self.quorum or 1)
             least = sum(sorted(plan_of(agent).agents_min for agent in self.agents)[:needed])
@@ -143,3 +144,30 @@ class Vote(Pattern[VoteResult]):
                 unestimated=everyone.unestimated,
             )
         return everyone if self.synthesizer is None else everyone + plan_of(self.synthesizer)
+
+
+class _Lead:
+    """How far the leading answer is ahead, kept vote by vote."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._leader = ""
+        self._first = self._second = self._good = 0
+
+    def add(self, answer: str) -> None:
+        self._counts[answer] += 1
+        self._good += 1
+        count = self._counts[answer]
+        if answer == self._leader:
+            self._first = count
+        elif count > self._first:
+            self._leader, self._first, self._second = answer, count, self._first
+        else:
+            self._second = max(self._second, count)
+
+    def is_final(self, still_out: int, quorum: int) -> bool:
+        """Whether votes that are still out can change anything. A tie would be decided by the order of the agents:
+        only a lead that can't be caught up is safe."""
+        if self._good < quorum:
+            return self._good + still_out < quorum  # no winner any more, whoever is still asked
+        return self._first - self._second > still_out

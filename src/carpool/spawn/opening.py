@@ -28,6 +28,7 @@ async def open_run(
     run_id: str | None = None,
     name: str = "run",
     budget: BudgetLimits | None = None,
+    task: str = "",
 ) -> AsyncGenerator[Run]:
     """A bare run, to start agents from by hand: ``async with open_run(runner=…) as run``.
 
@@ -41,7 +42,7 @@ async def open_run(
     run_id = run_id or new_id()
     recall = Forgetful() if infra.journal is None else await infra.journal.open_run(run_id)
     purse = infra.budget if budget is None else infra.budget.child(budget)
-    run = Run(Shared(infra, call_runner, run_id, recall), purse, name, name)
+    run = Run(Shared(infra, call_runner, run_id, recall, task), purse, name, name)
     infra.log.append(RunStarted(run=run_id, pattern=name))
     try:
         try:

@@ -12,7 +12,7 @@ from ..budget import CoordinationBudget, budget_skipped_output, is_budget_skippe
 from ..errors import AgentFailed, BudgetError, JournalError, worded
 from ..infra import SharedInfra
 from ..isolation import Isolation
-from ..results import CoordinationResult, stop_reason_of, usage_of
+from ..results import CoordinationResult, checked_result, stop_reason_of, usage_of
 from ..runtime import Runtime
 from ..types import AgentOutcome, AgentOutput, AgentSpec, BudgetLimits
 from .door import Start, ToolsOfOneStart
@@ -180,7 +180,7 @@ class Run:
         """A member that is a pattern: its own end, whatever it is, touches nobody else here."""
         scope = self.scope(member.name, role=member.role, budget=member.budget)
         try:
-            result = await member.execute(scope, task)
+            result = checked_result(member.name, await member.execute(scope, task))
         except JournalError:
             raise
         except Exception as error:
@@ -252,7 +252,9 @@ class Run:
     def partial(self, stop_reason: str = "failed") -> CoordinationResult:
         """What has ended in this place so far, as a result without an answer. What cancelled agents spent is in
         the budget and in their events: they have no output."""
-        return self.result(task="", answer="", outputs=self.record.agents, stop_reason=stop_reason)
+        result = self.result(task=self.shared.task, answer="", outputs=self.record.agents, stop_reason=stop_reason)
+        result.all_succeeded = False  # it broke off
+        return result
 
     def error_of(self, member: Member, output: AgentOutput) -> BudgetError | AgentFailed:
         """Why a run can't go on whose ``member`` came to this ``output``: the very refusal that kept it out, or

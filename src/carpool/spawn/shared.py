@@ -21,10 +21,13 @@ __all__ = ["Shared"]
 class Shared:
     """One run: its runner, its memory, its mail, and what has been learned and said in it so far."""
 
-    def __init__(self, infra: SharedInfra, call_runner: RunFunction, run_id: str, recall: Recall) -> None:
+    def __init__(
+        self, infra: SharedInfra, call_runner: RunFunction, run_id: str, recall: Recall, task: str = ""
+    ) -> None:
         self.infra = infra
         self.call_runner = call_runner
         self.run_id = run_id
+        self.task = task
         self.recall = recall
         self.remembers = not isinstance(recall, Forgetful)
         self.mailbox = Mailbox()
