@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from .. import prompts
@@ -108,8 +107,8 @@ class Vote(Pattern[VoteResult]):
         lead, quorum, seen = _Lead(), self.quorum or 1, len(finished)
         already = seen
         for agent in self.agents:
-            for vote in islice(finished, seen, None) if self._may_stop_early else ():
-                seen += 1
+            while self._may_stop_early and seen < len(finished):
+                vote, seen = finished[seen], seen + 1
                 if vote.succeeded:
                     lead.add(self.normalize(vote.answer))
             still_out = len(self.agents) - (seen - already)
