@@ -145,7 +145,7 @@ class AgentFailed(AgentEvent, frozen=True, tag="agent_failed"):
 
 
 class AgentSkipped(AgentEvent, frozen=True, tag="agent_skipped"):
-    """Refused by the budget: it never started and cost nothing."""
+    """It never started and cost nothing: refused by the budget, or cancelled before; ``reason`` says which."""
 
     kind: ClassVar[str] = "agent_skipped"
     reason: str = ""

@@ -14,13 +14,13 @@ from .. import events
 from ..actions import Action, ActionResult, ActionStatus, ActionType, FailureBehavior, Precondition
 from ..errors import ToolError, worded
 from ..json_values import json_copy
-from ..policy import digest_of as strict_digest_of
+from ..policy import digest_of
 from ..tools import Prepared, Tool
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
-__all__ = ["Attempt", "digest_of"]
+__all__ = ["Attempt", "log_digest"]
 
 DEEPEST = 16
 """Tool calls within tool calls; a tool that calls itself through its runtime ends there."""
@@ -141,7 +141,7 @@ class Attempt:
             return None
         try:
             what: dict[str, Any] = {"type": str(action.type), "tool": action.tool, "effects": action.expected_effects}
-            self._digest = strict_digest_of({**what, "parameters": action.parameters})
+            self._digest = digest_of({**what, "parameters": action.parameters})
         except ValueError:
             return None  # not JSON: can't be told from all other arguments
         memory = self._runtime.memory
@@ -159,7 +159,7 @@ class Attempt:
 
     async def _executed(self, action: Action, call: Prepared | None) -> ActionResult:
         attempts = 1 + (max(0, action.max_retries) if action.failure_behavior == FailureBehavior.RETRY else 0)
-        digest = digest_of(action.parameters)
+        digest = log_digest(action.parameters)
         for attempt in range(1, attempts + 1):
             self._log(events.ActionExecuting, parameters_digest=digest, attempt=attempt)
             try:
@@ -277,7 +277,7 @@ async def _within(timeout_ms: float, call: Prepared) -> Any:
     raise TimeoutError(f"no result within {timeout_ms:g} ms")
 
 
-def digest_of(value: Any) -> str:
+def log_digest(value: Any) -> str:
     """SHA-256 over the canonical JSON of ``value``; over its ``repr`` where it is no JSON."""
     from hashlib import sha256  # loads a shared library, and only who calls tools needs it
 
