@@ -67,7 +67,14 @@ class SharedInfra:
                 raise ValueError(f"two tools are called {each.schema.name!r}")
             self.tools[each.schema.name] = each
 
-    def team(self, *, state: StateStore, log: EventLog, mailbox: Mailbox | None = None) -> TeamContext:
+    def team(
+        self,
+        *,
+        state: StateStore,
+        log: EventLog,
+        mailbox: Mailbox | None = None,
+        approvals: Approvals | None = None,
+    ) -> TeamContext:
         """What runtimes on this infra have in common, with the state and log that they act on."""
         return TeamContext(
             state=state,
@@ -75,7 +82,7 @@ class SharedInfra:
             clock=self.clock,
             policies=self.policies,
             granted_tier=self.granted_tier,
-            approvals=self.approvals,
+            approvals=approvals or self.approvals,
             redactor=self.redactor,
             mailbox=mailbox,
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from .errors import StateConflict, WorkspaceError
+from .recall import Change
 from .state import OverlayState, StateStore
 from .types import AgentOutcome, AgentOutput, AgentSpec, Evidence, EvidenceKind, OutcomeStatus
 
@@ -56,6 +57,10 @@ class Isolation(Protocol):
         """:raises WorkspaceError: on entering, when there is no folder to be had: that agent's failure."""
         ...
 
+    def recalled(self, name: str, changes: Sequence[Change]) -> None:
+        """``name`` is remembered: what it changed then, apart from the others, is to be merged as if it had run."""
+        ...
+
 
 class Apart:
     """Isolation for one round of agents with different names: overlays on ``state``, folders from ``workspaces``.
@@ -77,6 +82,12 @@ class Apart:
         async with self._workspaces.provide(spec.name, run_id) as workspace:
             told = replace(spec, metadata={**spec.metadata, "workspace": str(workspace.path)})
             yield _Start(told, overlay, workspace, self._finished)
+
+    def recalled(self, name: str, changes: Sequence[Change]) -> None:
+        if self._state is not None:
+            overlay = self._finished[name] = OverlayState(self._state, name)
+            for change in changes:
+                change.make(overlay, name)
 
     def merge(self, outputs: Sequence[AgentOutput]) -> list[AgentOutput]:
         """Merge the overlays of the agents that succeeded, in the order of ``outputs``, each once.

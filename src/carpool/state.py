@@ -16,7 +16,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .clock import Clock, SystemClock
+from .clock import Clock, SystemClock, new_id
 from .errors import StateConflict
 from .json_values import json_copy, json_equal
 from .turnstile import Turnstile
@@ -53,6 +53,7 @@ class StateStore:
     """
 
     def __init__(self, initial: Mapping[str, Any] | None = None, *, clock: Clock | None = None) -> None:
+        self.id = new_id()  # by which a journal knows whether a change was made in this very store
         self._clock = clock or SystemClock()
         self._lock = RLock()
         self._values: dict[str, Any] = {}
@@ -226,6 +227,8 @@ class StateStore:
                 undone.add(key)
             gone = {id(transition) for key, _, _, transition in changes if key in undone}
             self._transitions[:] = [each for each in self._transitions if id(each) not in gone]
+            for undo in _undos.get():
+                undo.forget(gone)
         return len(undone)
 
 
@@ -239,6 +242,14 @@ class Undo:
     def note(self, store: StateStore, key: str, before: Any, written: Any, transition: StateTransition) -> None:
         if store is self._store:
             self._changes.append((key, before, written, transition))
+
+    def forget(self, transitions: set[int]) -> None:
+        """Leave out what a block inside this one has taken back; ``transitions`` are told by their ``id()``."""
+        self._changes = [change for change in self._changes if id(change[3]) not in transitions]
+
+    def changed(self) -> dict[str, StateTransition]:
+        """The last change of each key that was changed in the block so far."""
+        return {key: _handed_out(transition) for key, _, _, transition in self._changes}
 
     def take_back(self) -> int:
         """Undo the changes, last first, and their transitions; returns how many keys went back. A key that
@@ -262,6 +273,16 @@ class OverlayState(StateStore):
             # Values inside a store are never changed in place: a shallow copy is the state at the fork.
             self._base = parent._all()
             self._base_versions = parent._all_versions()
+
+    def changed(self) -> dict[str, Any]:
+        """What ``merge`` would replay: the keys that were set here, with their values."""
+        with self._lock:
+            return {key: json_copy(value) for key, value in self._values.items() if value is not _DELETED}
+
+    def deleted(self) -> list[str]:
+        """The keys that were deleted here."""
+        with self._lock:
+            return [key for key, value in self._values.items() if value is _DELETED]
 
     def version(self, key: str) -> int:
         with self._lock:

@@ -221,18 +221,29 @@ def test_recording_never_raises_however_exhausted_the_purse_is() -> None:
     assert budget.snapshot().input_tokens == 2**64 - 1
 
 
-def test_a_replayed_agent_takes_its_slot_and_books_its_spend_unasked() -> None:
+def test_what_was_spent_in_an_earlier_process_is_booked_unasked_with_its_slots() -> None:
     root = CoordinationBudget(BudgetLimits(max_agents=1, max_input_tokens=5))
     child = root.child(BudgetLimits())
 
-    child.record_replayed(tokens(4))
-    child.record_replayed(tokens(4))
-    child.record_replayed(None)
+    child.record_past(tokens(4), 1)
+    child.record_past(tokens(4), 1)
+    child.record_past(None, 1)
 
     for purse in (root, child):
         now = purse.snapshot()
         assert (now.agents_started, now.input_tokens, now.held, now.overrun) == (3, 8, NOTHING, NOTHING)
     assert root.is_exhausted
+
+
+def test_a_purse_that_has_the_past_already_is_left_out_and_so_is_what_is_above_it() -> None:
+    root = CoordinationBudget()
+    middle = root.child(BudgetLimits())
+    inner = middle.child(BudgetLimits())
+
+    inner.record_past(tokens(4), 1, outside=middle)
+
+    assert [purse.snapshot().input_tokens for purse in (root, middle, inner)] == [0, 0, 4]
+    assert [purse.snapshot().agents_started for purse in (root, middle, inner)] == [0, 0, 1]
 
 
 # Exhausted, remaining

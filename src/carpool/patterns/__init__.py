@@ -8,6 +8,7 @@ from .map_reduce import Item, MapReduce, MapReduceResult, UnreadableItem
 from .pattern import Pattern
 from .pipeline import Pipeline, PipelineResult
 from .plan import Plan
+from .preview import ResumePreview
 from .spawn_subtask import SpawnSubtask, SpawnSubtaskResult, Subtask
 from .supervisor import Supervisor, SupervisorResult
 from .swarm import Swarm, SwarmResult
@@ -33,6 +34,7 @@ __all__ = [
     "Pipeline",
     "PipelineResult",
     "Plan",
+    "ResumePreview",
     "SpawnSubtask",
     "SpawnSubtaskResult",
     "Subtask",

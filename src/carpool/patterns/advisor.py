@@ -200,7 +200,12 @@ class _Desk:
         )
         properties = {"question": {"type": "string", "description": "with all that the advisor needs to know"}}
         return AskingTool(
-            TOOL, description, properties, _Arguments, lambda arguments: self._consult(runtime, arguments.question)
+            runtime,
+            TOOL,
+            description,
+            properties,
+            _Arguments,
+            lambda arguments: self._consult(runtime, arguments.question),
         )
 
     async def _consult(self, runtime: Runtime, question: str) -> dict[str, Any]:

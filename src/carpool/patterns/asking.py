@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from ..actions import ToolSchema
 from ..errors import ToolError
+from ..recall import Ask
+from ..runtime import Runtime
 from ..spawn import Member
 from ..tools import Prepared, Tool
 from ..types import AgentOutput, AgentSpec
@@ -20,11 +22,13 @@ A = TypeVar("A", bound=Struct)
 
 
 class AskingTool(Tool, Generic[A]):
-    """Calls ``asked`` with arguments of the type ``arguments``. It changes nothing itself: what the agents may do
-    that it starts is a question of their own tools."""
+    """Calls ``asked`` with arguments of the type ``arguments``, and notes on ``runtime`` that it did, so that an agent
+    that is remembered can be taken through the same again. It changes nothing itself: what the agents may do that it
+    starts is a question of their own tools."""
 
     def __init__(
         self,
+        runtime: Runtime,
         name: str,
         description: str,
         properties: dict[str, Any],
@@ -38,6 +42,7 @@ class AskingTool(Tool, Generic[A]):
             "additionalProperties": False,
         }
         super().__init__(ToolSchema(name=name, description=description, parameters=parameters, tier="read_only"))
+        self._runtime = runtime
         self._arguments = arguments
         self._asked = asked
 
@@ -46,7 +51,12 @@ class AskingTool(Tool, Generic[A]):
             checked = msgspec.convert(arguments, self._arguments)
         except msgspec.ValidationError as error:
             raise ValueError(f"arguments don't fit: {error}") from None
-        return lambda: self._asked(checked)
+
+        def ask() -> Awaitable[Any]:
+            self._runtime.asks.append(Ask(tool=self.schema.name, arguments=arguments))
+            return self._asked(checked)
+
+        return ask
 
 
 def agent_with_tool(kind: str, member: Member, tool: str) -> AgentSpec:

@@ -145,6 +145,7 @@ class _Desk:
             "task": {"type": "string", "description": "all that the specialist needs to know; it sees nothing else"},
         }
         return AskingTool(
+            runtime,
             TOOL,
             f"Give a part of your task to a specialist and get its answer. There are:\n{listed}",
             properties,

@@ -230,7 +230,7 @@ class _Jobs:
             return None
         text, label = (item, "") if isinstance(item, str) else _text_of(item)
         mapper = renamed(self._mapper, name) if self._like is None else replace(self._like, name=name)
-        return mapper, prompts.map_item(self._task, f"item {label or index}", text, self._limit)
+        return mapper, prompts.map_item(self._task, f"item {label}".rstrip(), text, self._limit)
 
     def with_unreadable(self, asked: Sequence[AgentOutput]) -> list[AgentOutput]:
         if not self._unreadable:

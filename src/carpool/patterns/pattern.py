@@ -15,6 +15,7 @@ from ..runner import RunnerLike
 from ..spawn import Run, open_run
 from ..types import BudgetLimits
 from .plan import Plan
+from .preview import ResumePreview, preview
 from .running import run_to_end, stream_to_end
 
 __all__ = ["Pattern"]
@@ -120,6 +121,21 @@ class Pattern(Generic[R]):
         run_id = run_id or new_id()
         start = partial(self.run, task, runner=runner, infra=infra, run_id=run_id, **inputs)
         return stream_to_end(infra.log, run_id, start)
+
+    async def resume_preview(self, task: str = "", *, run_id: str, infra: SharedInfra, **inputs: Any) -> ResumePreview:
+        """What ``run`` with this ``run_id`` would use again, and what it could still start and spend at most.
+
+        Nothing is started, written or spent. ``inputs`` are those of ``run``; an iterator among them is used up.
+
+        :raises RunNotFound: when the infra's journal has no such run.
+        :raises ValueError: when the infra has no journal.
+        """
+        pattern = self.over(**inputs)
+        try:
+            plan = self.plan(task, **inputs)
+        except NotImplementedError:
+            plan = Plan(agents_max=None)
+        return await preview(run_id, infra, self.name, task, plan, lambda run: pattern.execute(run, task))
 
     # As a member of another pattern
 

@@ -184,6 +184,7 @@ class _Branch:
             "name": {"type": "string", "description": "a short name for it: letters, digits, _ and -"},
         }
         return AskingTool(
+            runtime,
             TOOL,
             "Have a part of your task done by a subagent and get its result. Ask for several at once to have them "
             "done side by side.",

@@ -15,6 +15,7 @@ from ..eventlog import EventLog
 from ..events import Event, ProposalReceived
 from ..mailbox import Inbox
 from ..policy import ApprovalRequest, PolicyEngine, digest_of, tier_allows
+from ..recall import Ask
 from ..state import StateStore
 from ..tools import Tool, as_tool
 from .attempt import Attempt, Rejected
@@ -39,7 +40,18 @@ class Runtime:
     ``workspace`` is the agent's own folder, if its pattern gave it one.
     """
 
-    __slots__ = ("_executor", "_memory", "_offered", "_tools", "lease", "team", "whose", "workspace")
+    __slots__ = (
+        "_executor",
+        "_memory",
+        "_offered",
+        "_tools",
+        "asks",
+        "lease",
+        "recalled",
+        "team",
+        "whose",
+        "workspace",
+    )
 
     def __init__(
         self,
@@ -48,6 +60,8 @@ class Runtime:
         whose: Identity | None = None,
         lease: Lease | None = None,
         workspace: Path | None = None,
+        *,
+        recalled: bool = False,
     ) -> None:
         self.team = team
         self._offered = tools  # shared with others: never changed here
@@ -57,6 +71,8 @@ class Runtime:
         self.whose = whose or _NOBODY
         self.lease = lease
         self.workspace = workspace
+        self.recalled = recalled  # it does not run: what it asked for is asked for again
+        self.asks: list[Ask] = []  # how it has asked for other agents
 
     @property
     def agent(self) -> str:
@@ -102,8 +118,8 @@ class Runtime:
 
     def effect_id(self, name: str) -> str:
         """A stable id for the effect ``name`` outside, an idempotency key for instance: the same on every retry of
-        this agent, and in every process that runs this run again with the agent in this place."""
-        return digest_of({"run": self.whose.run, "path": self.whose.path, "effect": name})[:32]
+        this agent and in every process that resumes this run; without a journal, wherever it has this place."""
+        return digest_of({"run": self.whose.run, "agent": self.whose.key or self.whose.path, "effect": name})[:32]
 
     def register_tool(
         self,

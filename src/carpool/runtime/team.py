@@ -16,12 +16,16 @@ __all__ = ["Identity", "TeamContext"]
 
 
 class Identity(Struct, frozen=True):
-    """In the words of the log: the run, the agent, its path, and the path of the agent that asked for it."""
+    """In the words of the log: the run, the agent, its path, and the path of the agent that asked for it.
+
+    ``key`` is the same in every process that runs this run again; the path will do where nothing is remembered.
+    """
 
     run: str = ""
     agent: str = ""
     path: str = ""
     parent: str | None = None
+    key: str = ""
 
 
 class TeamContext:

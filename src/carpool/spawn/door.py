@@ -10,7 +10,8 @@ logged, and a journal that can't be written. No task, lease or place in the line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
@@ -18,10 +19,11 @@ from msgspec.structs import replace
 
 from .. import events
 from ..budget import Lease, budget_skipped_output
-from ..errors import BudgetError, BudgetExhausted, worded
+from ..errors import BudgetError, BudgetExhausted, JournalError, ToolError, worded
 from ..isolation import Isolation
-from ..recall import Call
+from ..recall import Ask, Call, Change, Ending, EndStatus, Recalled
 from ..runtime import Identity, Runtime
+from ..state import OverlayState, Undo
 from ..tools import Tool
 from ..types import AgentOutcome, AgentOutput, AgentSpec, TokenAccounting
 from ..wakeup import Wakeup
@@ -41,11 +43,15 @@ class Start:
     """One agent that is asked for, from asking to its end; its retries are further starts of the same."""
 
     __slots__ = (
+        "acts",
         "call",
+        "cancelled_after",
         "earlier",
         "gated",
         "isolation",
+        "known",
         "limited",
+        "noted",
         "place",
         "purse",
         "roles",
@@ -78,17 +84,19 @@ class Start:
         self.roles = f"{place.roles}/{spec.role or name}"
         self.purse = purse = place.purse if spec.budget is None else place.purse.child(spec.budget)
         self.limited = purse.has_spend_limit
-        self.call: Call | None = None
         self.earlier = _NOTHING  # what attempts before the present one have spent
+        # Where agents are remembered:
+        self.call: Call | None = None
+        self.known = _UNKNOWN
+        self.acts: Runtime | None = None  # the last attempt's
+        self.noted: Undo | None = None
+        self.cancelled_after: TokenAccounting | None = None
 
     async def output(self) -> AgentOutput:
         """What came of it; it is kept in its place's record too, for an error on the way out to carry."""
         try:
-            if self.shared.remembers:
-                self.call = Call(roles=self.roles, path=self.whose.path, spec=self.spec, task=self.task)
-                remembered = await self.shared.recall.recall(self.call)
-                if remembered is not None:
-                    return self._replayed(remembered)
+            if self.shared.remembers and (remembered := await self._remembered()) is not None:
+                return remembered
             # Admitted at once, as a rule; only who has to wait pays for waiting.
             lease = self._try_lease() or await self._wait_for_lease()
             if self.call is not None:
@@ -98,17 +106,61 @@ class Start:
         except BaseException as error:
             self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
             raise
-        output = await self._attempt(lease, 1)
-        if self.spec.retries and output.error is not None:
-            output = await self._retries(output)
-        return self._ended(output) if self.call is None else await self._recorded(self.call, output)
+        if self.call is not None:
+            return await self._recorded(self.call, lease)
+        return self._ended(await self._attempts(lease))
 
     # Before it starts
 
-    def _replayed(self, remembered: AgentOutput) -> AgentOutput:
-        output = replace(remembered, name=self.spec.name)
-        self.purse.record_replayed(output.tokens)
+    async def _remembered(self) -> AgentOutput | None:
+        """What came of it in an earlier process, if it need not or must not run again."""
+        whose, shared = self.whose, self.shared
+        self.call = call = Call(
+            roles=self.roles,
+            path=whose.path,
+            spec=self.spec,
+            task=self.task,
+            parent=whose.parent,
+            slots=int(self.gated),
+        )
+        self.known = known = await shared.recall.recall(call, settled=self.place.settled)
+        if known.output is not None:
+            return await self._replayed(call, known.output)
+        if known.refusal is not None or self.place.settled:
+            return self._refused(known.refusal or "it is not on record, and who asked for it does not run again")
+        self.whose = replace(whose, key=known.key)
+        if known.spent is not None:
+            self.purse.record_past(known.spent, 0, outside=shared.purse)
+        return None
+
+    async def _replayed(self, call: Call, output: AgentOutput) -> AgentOutput:
+        known, shared = self.known, self.shared
+        output = replace(output, name=self.spec.name)
+        # The run's own purse has booked all that was spent when it was opened.
+        self.purse.record_past(output.tokens, call.slots, outside=shared.purse)
+        if self.limited and output.tokens is not None:
+            self._learn(output.tokens)
+        if self.isolation is not None:
+            self.isolation.recalled(self.spec.name, known.changes)
+        elif not self.place.settled:  # else they are among the changes of who asked for it
+            shared.restoring.apply(self.spec.name, known)
+        if known.asks:
+            await self._ask_again(known.asks)
         self._log(events.AgentReplayed, tokens=output.tokens)
+        return self.place.record.keep(output)
+
+    async def _ask_again(self, asks: Sequence[Ask]) -> None:
+        """Go through what it asked of others once more, so that all of them are told of in this run too."""
+        runtime = Runtime(self.shared.team, None, self.whose, recalled=True)
+        self._register_tools(runtime)
+        for ask in asks:
+            if (tool := runtime.tools.get(ask.tool)) is not None:
+                with suppress(ToolError, ValueError):
+                    await tool.prepare(ask.arguments)()
+
+    def _refused(self, reason: str) -> AgentOutput:
+        self._log(events.AgentSkipped, reason=f"never started: {reason}")
+        output = AgentOutput(name=self.spec.name, error=reason, outcome=AgentOutcome.failure(reason))
         return self.place.record.keep(output)
 
     def _try_lease(self) -> Lease | None:
@@ -160,6 +212,10 @@ class Start:
 
     # While it runs
 
+    async def _attempts(self, lease: Lease) -> AgentOutput:
+        output = await self._attempt(lease, 1)
+        return await self._retries(output) if self.spec.retries and output.error is not None else output
+
     async def _attempt(self, lease: Lease, attempt: int) -> AgentOutput:
         """One start: what came of it, with what it spent as its tokens. Settles the lease in any case."""
         shared, spec, whose = self.shared, self.spec, self.whose
@@ -180,7 +236,7 @@ class Start:
             if self.isolation is not None:
                 output = await self._apart(self.isolation, lease, began)
             else:
-                runtime = Runtime(shared.team, self._granted() if spec.tools else None, whose, lease)
+                self.acts = runtime = Runtime(shared.team, self._granted() if spec.tools else None, whose, lease)
                 if self.tools:
                     self._register_tools(runtime)
                 if spec.timeout_s is None:
@@ -202,7 +258,8 @@ class Start:
 
     async def _record_start(self, call: Call, lease: Lease, attempt: int) -> None:
         try:
-            await self.shared.recall.started(call, attempt, lease.hold)
+            with anyio.CancelScope(shield=True):  # else it might be durable, and nobody know
+                await self.shared.recall.started(call, self.known, attempt, lease.hold, self.earlier)
         except BaseException:
             lease.release()
             raise
@@ -230,8 +287,8 @@ class Start:
         async with isolation.around(self.spec, shared.run_id) as prepared:
             state = infra.state if prepared.state is None else prepared.state
             log = infra.log if prepared.log is None else prepared.log  # an empty log is false
-            team = infra.team(state=state, log=log, mailbox=shared.mailbox)
-            runtime = Runtime(team, self._granted(), self.whose, lease, prepared.workspace)
+            team = infra.team(state=state, log=log, mailbox=shared.mailbox, approvals=shared.approvals)
+            self.acts = runtime = Runtime(team, self._granted(), self.whose, lease, prepared.workspace)
             try:
                 self._register_tools(runtime)
                 returned = await self._within(self.spec.timeout_s, prepared.spec, runtime)
@@ -254,7 +311,7 @@ class Start:
         return AgentOutput(name=self.spec.name, error=text, outcome=outcome, duration_ms=duration_ms)
 
     def _cancelled(self, lease: Lease, began: float) -> None:
-        spent = lease.settle() + self.earlier
+        self.cancelled_after = spent = lease.settle() + self.earlier
         duration_ms = (self.shared.clock.monotonic() - began) * 1e3
         self._log(events.AgentCancelled, duration_ms=duration_ms, tokens=spent)
 
@@ -276,7 +333,7 @@ class Start:
         if self.call is None:
             self._ended(output)
         else:
-            await self._recorded(self.call, output)
+            await self._record_end(self.call, output)
         from anyio.lowlevel import checkpoint  # loaded when something runs, not with carpool
 
         await checkpoint()  # a cancelled scope raises here, in a way that it knows as its own
@@ -288,6 +345,7 @@ class Start:
         while output.error is not None and attempt <= self.spec.retries:
             try:
                 lease = self._try_lease() or await self._wait_for_lease()
+                self.earlier = output.tokens or _NOTHING
                 if self.call is not None:
                     await self._record_start(self.call, lease, attempt + 1)
             except BudgetError as denial:
@@ -295,10 +353,10 @@ class Start:
                 break
             except BaseException:
                 self._ended(output)  # with what it came to before
+                self.cancelled_after = output.tokens or _NOTHING
                 raise
             attempt += 1
             self._log(events.AgentRetrying, attempt=attempt, error=output.error)
-            self.earlier = output.tokens or _NOTHING
             before, output = output, await self._attempt(lease, attempt)
             tokens = output.tokens if before.tokens is None else before.tokens + (output.tokens or _NOTHING)
             output = replace(output, tokens=tokens, duration_ms=before.duration_ms + output.duration_ms)
@@ -306,14 +364,38 @@ class Start:
 
     # After it ended
 
-    async def _recorded(self, call: Call, output: AgentOutput) -> AgentOutput:
+    async def _recorded(self, call: Call, lease: Lease) -> AgentOutput:
+        """The attempts, with what comes of them on record."""
+        with self.shared.infra.state.undoable() as self.noted:
+            try:
+                output = await self._attempts(lease)
+            except BaseException:
+                if self.cancelled_after is not None:
+                    gone = AgentOutput(name=self.spec.name, tokens=self.cancelled_after)
+                    with anyio.CancelScope(shield=True), suppress(JournalError):  # then it counts as lost
+                        await self.shared.recall.ended(call, self.known, self._ending("cancelled", gone))
+                raise
+        return await self._record_end(call, output)
+
+    async def _record_end(self, call: Call, output: AgentOutput) -> AgentOutput:
         """Paid for is paid for: whatever keeps the journal from being written, the output is not lost here."""
+        ending = self._ending("completed" if output.error is None else "failed", output)
         try:
             with anyio.CancelScope(shield=True):
-                await self.shared.recall.ended(call, output)
+                await self.shared.recall.ended(call, self.known, ending)
         finally:
             self._ended(output)
         return output
+
+    def _ending(self, status: EndStatus, output: AgentOutput) -> Ending:
+        changes, acts = [], self.acts
+        if acts is not None and isinstance(acts.state, OverlayState):
+            changes = [Change(key=key, value=value) for key, value in acts.state.changed().items()]
+            changes += [Change(key=key, deleted=True) for key in acts.state.deleted()]
+        elif self.noted is not None:
+            changed = self.noted.changed().items()
+            changes = [Change(key=key, value=last.new_value, deleted=last.deleted) for key, last in changed]
+        return Ending(status=status, output=output, changes=changes, asks=() if acts is None else acts.asks)
 
     def _ended(self, output: AgentOutput) -> AgentOutput:
         whose = self.whose
@@ -363,3 +445,4 @@ class _TimedOut(Exception):
 
 
 _NOTHING = TokenAccounting()
+_UNKNOWN = Recalled()

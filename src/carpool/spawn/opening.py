@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 
 from ..clock import new_id
+from ..errors import JournalError
 from ..events import RunFinished, RunStarted
 from ..infra import SharedInfra
-from ..recall import Forgetful
+from ..recall import Forgetful, Opening, Recall
 from ..results import CoordinationResult
 from ..runner import RunnerLike, run_function
 from ..types import BudgetLimits
@@ -40,16 +41,28 @@ async def open_run(
     infra = infra or SharedInfra()
     call_runner = run_function(runner)
     run_id = run_id or new_id()
-    recall = Forgetful() if infra.journal is None else await infra.journal.open_run(run_id)
     purse = infra.budget if budget is None else infra.budget.child(budget)
-    run = Run(Shared(infra, call_runner, run_id, recall, task), purse, name, name)
+    recall = await _recall(
+        infra,
+        Opening(
+            run_id=run_id,
+            log=infra.log,
+            redactor=infra.redactor,
+            pattern=name,
+            task=task,
+            purse=infra.budget.id,
+            state=infra.state.id,
+            limits=infra.budget.limits,
+        ),
+    )
+    run = Run(Shared(infra, call_runner, run_id, recall, purse, task), purse, name, name)
+    for past in recall.past:
+        purse.record_past(past.spent, past.slots, outside=infra.budget if past.purse == infra.budget.id else None)
     infra.log.append(RunStarted(run=run_id, pattern=name))
     try:
-        try:
-            yield run
-        finally:
-            with anyio.CancelScope(shield=True):
-                await recall.aclose()
+        yield run
+        finished = _finished(run, name, run.record.result or run.partial(stop_reason="completed"), None)
+        await _close(recall, finished)
     except BaseException as error:
         partial = run.partial()
         # Not every exception takes attributes; then the log still has the facts.
@@ -57,20 +70,34 @@ async def open_run(
             if getattr(error, "partial", None) is None:
                 error.partial = partial  # pyright: ignore[reportAttributeAccessIssue]
             error.usage = partial.usage  # pyright: ignore[reportAttributeAccessIssue]
-        _log_end(run, name, partial, type(error).__name__)
+        finished = _finished(run, name, partial, type(error).__name__)
+        with suppress(JournalError):  # what ends the run says more
+            await _close(recall, finished)
+        infra.log.append(finished)
         raise
-    else:
-        _log_end(run, name, run.record.result or run.partial(stop_reason="completed"), None)
+    infra.log.append(finished)
 
 
-def _log_end(run: Run, name: str, result: CoordinationResult, error: str | None) -> None:
-    run.infra.log.append(
-        RunFinished(
-            run=run.run_id,
-            pattern=name,
-            stop_reason=result.stop_reason,
-            duration_ms=result.duration_ms,
-            usage=result.usage,
-            error=error,
-        )
+async def _recall(infra: SharedInfra, opening: Opening) -> Recall:
+    recall: Recall = Forgetful()
+    if infra.journal is not None:
+        with anyio.CancelScope(shield=True):  # else the run might be claimed, and nobody know
+            recall = await infra.journal.open_run(opening)
+    return recall
+
+
+async def _close(recall: Recall, finished: RunFinished) -> None:
+    with anyio.CancelScope(shield=True):
+        await recall.aclose(finished)
+
+
+def _finished(run: Run, name: str, result: CoordinationResult, error: str | None) -> RunFinished:
+    return RunFinished(
+        run=run.run_id,
+        pattern=name,
+        timestamp=run.infra.clock.now(),
+        stop_reason=result.stop_reason,
+        duration_ms=result.duration_ms,
+        usage=result.usage,
+        error=error,
     )

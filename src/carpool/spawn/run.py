@@ -59,6 +59,7 @@ class Run:
         parent: str | None = None,
         ancestors: tuple[int, ...] = (),
         record: Record | None = None,
+        settled: bool = False,
     ) -> None:
         self.shared = shared
         self.purse = purse
@@ -68,6 +69,7 @@ class Run:
         self.parent = parent  # the path of the agent inside which this place works
         self.ancestors = ancestors  # the numbers of the leases inside which it works
         self.record = record or Record()
+        self.settled = settled  # inside an agent that is remembered, nobody starts: what was is told again
         self._began = shared.clock.monotonic()
 
     @property
@@ -160,6 +162,7 @@ class Run:
         here = self._at(purse, whose.path, f"{self.roles}/{role or whose.agent}", Record(self.record))
         here.record.nested = self.record.nested  # it is this pattern that has the results
         here.depth, here.parent = self.depth + 1, whose.path
+        here.settled = self.settled or runtime.recalled
         if lease is not None:
             here.ancestors = (*self.ancestors, lease.number)
         return here
@@ -174,6 +177,7 @@ class Run:
             parent=self.parent,
             ancestors=self.ancestors,
             record=record,
+            settled=self.settled,
         )
 
     async def _team(self, member: Team, task: str) -> AgentOutput:

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from ..budget import CoordinationBudget
 from ..infra import SharedInfra
 from ..mailbox import Mailbox
+from ..policy import Approvals
 from ..recall import Forgetful, Recall
 from ..runner import RunFunction
 from ..types import TokenAccounting
+from .approving import RememberedApprovals
+from .restoring import Restoring
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -22,18 +26,29 @@ class Shared:
     """One run: its runner, its memory, its mail, and what has been learned and said in it so far."""
 
     def __init__(
-        self, infra: SharedInfra, call_runner: RunFunction, run_id: str, recall: Recall, task: str = ""
+        self,
+        infra: SharedInfra,
+        call_runner: RunFunction,
+        run_id: str,
+        recall: Recall,
+        purse: CoordinationBudget,
+        task: str = "",
     ) -> None:
         self.infra = infra
         self.call_runner = call_runner
         self.run_id = run_id
         self.task = task
+        self.purse = purse
         self.recall = recall
         self.remembers = not isinstance(recall, Forgetful)
+        self.approvals: Approvals = infra.approvals
+        if self.remembers:
+            self.approvals = RememberedApprovals(infra.approvals, recall)
+            self.restoring = Restoring(infra.state)
         self.mailbox = Mailbox()
         self.clock = infra.clock
         self.log = infra.log
-        self.team = infra.team(state=infra.state, log=infra.log, mailbox=self.mailbox)
+        self.team = infra.team(state=infra.state, log=infra.log, mailbox=self.mailbox, approvals=self.approvals)
         self.largest: dict[str, TokenAccounting] = {}  # role path -> the most that one start of it has spent
         self.said_exhausted = False
         self.warned: set[str] = set()  # dimensions of which a warning was given

@@ -1,0 +1,53 @@
+"""The content of a call, as a digest: who is asked, in which role, what; by it calls are recognised again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from .types import AgentSpec
+
+__all__ = ["content_digest", "original", "spec_digest"]
+
+
+def content_digest(spec: AgentSpec, task: str, roles: str = "") -> str:
+    """64 hexadecimal digits: SHA-256 over the role path, :func:`spec_digest`, and the whole task.
+
+    The same in every process, on every machine and in every version of Python.
+    """
+    return _sha256([roles, spec_digest(spec), task])
+
+
+def spec_digest(spec: AgentSpec) -> str:
+    """SHA-256 over the fields of the original spec.
+
+    A field at its default does not count, so that a later version's new field changes nothing. What stands in
+    ``metadata`` and is not JSON counts by the qualified name of its type; a class, by its own.
+    """
+    fields = msgspec.structs.asdict(original(spec))
+    return _sha256([(name, value) for name, value in fields.items() if value != getattr(_PLAIN, name, None)])
+
+
+def original(spec: AgentSpec) -> AgentSpec:
+    """The spec that ``spec`` was derived from by a pattern: ``mapper_3`` has the role ``mapper``, and was that."""
+    return spec if spec.role is None else replace(spec, name=spec.role, role=None)
+
+
+def _sha256(content: list[Any]) -> str:
+    from hashlib import sha256  # loads a shared library, and only who remembers needs it
+
+    try:
+        text = msgspec.json.encode(content, enc_hook=_by_name, order="deterministic")
+    except UnicodeEncodeError:  # half a character, as some models emit
+        text = repr(msgspec.to_builtins(content, enc_hook=_by_name, order="deterministic")).encode(errors="replace")
+    return sha256(text).hexdigest()
+
+
+def _by_name(value: Any) -> str:
+    kind = value if isinstance(value, type) else type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+_PLAIN = AgentSpec("any", "")

@@ -1,0 +1,214 @@
+"""The port of a journal: five primitives that a store supplies, and what every journal does with them.
+
+A store keeps one header and the rows of each run. ``change`` is its one transaction on a run: the header as it is
+goes into a pure function, and the header and rows that come out are durable when ``change`` returns. All rules stand
+in such functions (who may write, what follows what), so that every store has the same ones.
+
+Guarantees, for any store: what a method has returned from is durable; what was refused has changed nothing; a process
+that lost its run writes nothing more to it. Safe to share between runs, tasks and event loops of one process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Self
+
+from msgspec.structs import replace
+
+from ..clock import SystemClock, utc_now
+from ..errors import RunInUse, RunNotFound
+from ..events import Event, RunFinished, decode
+from ..recall import Holdings, Opening, Recall
+from .claim import Claim, Step
+from .history import History
+from .ownership import is_alive, this_process
+from .recollection import Recollection, Remembering
+from .records import ENTRY, EVENT, Entry, Row, RunHeader, decode_entry
+
+__all__ = ["Journal", "StoredRun"]
+
+
+class StoredRun(NamedTuple):
+    """A run as it was at one instant: its header and all its rows, verified."""
+
+    header: RunHeader
+    rows: Sequence[Row]
+
+    def events(self, since: int = 0) -> list[Event]:
+        """Its events after the first ``since``, numbered over all processes that ran it.
+
+        :raises JournalCorrupt: for what is no event.
+        """
+        bodies = [body for stream, body in self.rows if stream == EVENT]
+        return [replace(decode(body), seq=number) for number, body in enumerate(bodies[since:], since + 1)]
+
+    def history(self) -> History:
+        """What was asked for, started and ended in it.
+
+        :raises JournalCorrupt: for what is no entry.
+        """
+        run = f"run {self.header.run_id!r}"
+        numbered = [(number, body) for number, (stream, body) in enumerate(self.rows, 1) if stream == ENTRY]
+        return History(decode_entry(f"{run}, row {number}", body) for number, body in numbered)
+
+
+class Journal(ABC):
+    """Where runs are written down: what ``SharedInfra(journal=…)`` takes. An async context manager."""
+
+    def __init__(self) -> None:
+        self.owner = this_process()
+        self.claims: dict[str, Claim] = {}  # of the runs that this object has open
+
+    # What a store supplies
+
+    @abstractmethod
+    async def change(self, run_id: str, step: Callable[[RunHeader | None], Step]) -> RunHeader:
+        """One transaction: ``step`` gets the header, or ``None``; what it returns is durable when this returns.
+
+        ``step`` is called in any thread, and again when the transaction has to be repeated. What it raises is
+        raised here, and nothing has changed.
+
+        :raises JournalError: when nothing could be written.
+        """
+
+    @abstractmethod
+    async def header(self, run_id: str) -> RunHeader | None:
+        """The header of the run, if there is one."""
+
+    @abstractmethod
+    async def read(self, run_id: str) -> StoredRun:
+        """The run at one instant.
+
+        :raises RunNotFound: when there is none.
+        :raises JournalCorrupt: when it is not what was written.
+        """
+
+    @abstractmethod
+    async def runs(self) -> list[RunHeader]:
+        """The headers of all runs, the latest first."""
+
+    @abstractmethod
+    async def erase(self, run_id: str, check: Callable[[RunHeader | None], None]) -> None:
+        """Take the run out, rows and all, in one transaction, unless ``check`` of its header raises."""
+
+    def now(self) -> float:
+        """Seconds of the clock by which owners are found silent: one for all who share the store."""
+        return SystemClock.monotonic()
+
+    # What follows from that
+
+    async def open_run(self, opening: Opening) -> Recall:
+        """Claim the run for this object, and remember what is stored of it.
+
+        :raises RunInUse: at once, when this or another living process has it.
+        :raises JournalCorrupt: when what is stored is not what was written; nothing is claimed then.
+        """
+        run_id = opening.run_id
+        if run_id in self.claims:
+            raise RunInUse(run_id, str(self.owner))
+        claim = Claim(opening, self.owner)
+        self.claims[run_id] = claim
+        try:
+            history = await self._claim(claim)
+        except BaseException:
+            del self.claims[run_id]
+            raise
+
+        async def write(entries: Sequence[Entry], finished: RunFinished | None = None) -> None:
+            if finished is None:
+                await self.change(run_id, lambda header: claim.append(header, entries, self.now()))
+                return
+            try:
+                await self.change(run_id, lambda header: claim.close(header, finished, self.now()))
+            finally:
+                self.claims.pop(run_id, None)
+
+        return Recollection(history, epoch=claim.epoch, purse=opening.purse, state=opening.state, write=write)
+
+    async def _claim(self, claim: Claim) -> History:
+        """Read first, so that what is damaged is left as it is; whoever writes in between makes it read again."""
+        run_id = claim.opening.run_id
+        while True:
+            header = await self.header(run_id)
+            if header is None or not header.rows:
+                history, rows = History(), 0
+            else:
+                self._refuse_live(header)
+                stored = await self.read(run_id)
+                history, rows = stored.history(), stored.header.rows
+
+            def step(now: RunHeader | None, rows: int = rows) -> Step:
+                if now is not None and now.rows != rows:
+                    self._refuse_live(now)
+                    raise _Changed
+                return claim.claim(now, self.now())
+
+            with suppress(_Changed):
+                claim.epoch = (await self.change(run_id, step)).epoch
+                return history
+
+    def _refuse_live(self, header: RunHeader) -> None:
+        if self.is_live(header):
+            raise RunInUse(header.run_id, str(header.owner))
+
+    async def holdings(self, run_id: str) -> Holdings:
+        history = (await self.read(run_id)).history()
+        memory = Remembering(history)
+        return history.holdings(memory)
+
+    async def describe(self, run_id: str, about: dict[str, Any]) -> None:
+        """Add ``about``, JSON, to the header of the run, also of one that is yet to begin."""
+        at = utc_now()
+
+        def step(header: RunHeader | None) -> Step:
+            header = header or RunHeader(run_id=run_id, created=at, updated=at, open=False)
+            return Step(replace(header, about={**header.about, **about}))
+
+        await self.change(run_id, step)
+
+    async def request_cancel(self, run_id: str) -> bool:
+        """Leave word for the process that has the run to cancel it; whether a living one has it.
+
+        :raises RunNotFound: when there is no such run.
+        """
+
+        def step(header: RunHeader | None) -> Step:
+            if header is None:
+                raise RunNotFound(run_id)
+            return Step(replace(header, cancel=self.is_live(header)))
+
+        return (await self.change(run_id, step)).cancel
+
+    async def remove(self, run_id: str) -> None:
+        """Take the run out.
+
+        :raises RunNotFound: when there is none.
+        :raises RunInUse: while a living process has it.
+        """
+
+        def check(header: RunHeader | None) -> None:
+            if header is None:
+                raise RunNotFound(run_id)
+            self._refuse_live(header)
+
+        await self.erase(run_id, check)
+
+    def is_live(self, header: RunHeader) -> bool:
+        """Whether a living process has the run of ``header``."""
+        return header.open and header.owner is not None and is_alive(header.owner, header.beat, self.now())
+
+    async def aclose(self) -> None:
+        """Give up what is open. A run that is still at work here can't write any more, as if its process had died."""
+        self.claims.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class _Changed(Exception):
+    pass

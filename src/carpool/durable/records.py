@@ -1,0 +1,210 @@
+"""What a journal writes down of a run: its header, and entries that are only ever appended. JSON, and nothing else.
+
+The header is one small record that every transaction reads and may replace; the entries are rows of two streams,
+``ENTRY`` for the facts from which a run is resumed and ``EVENT`` for what its log said. A SHA-256 chain over all
+rows ends in the header, so that a row that was changed, lost or moved is noticed, and so is a header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from ..errors import JournalCorrupt
+from ..recall import Ask, Change, EndStatus
+from ..types import AgentOutput, AgentSpec, BudgetLimits, TokenAccounting
+
+__all__ = [
+    "ENTRY",
+    "EVENT",
+    "FORMAT",
+    "Approved",
+    "Closed",
+    "Ended",
+    "Entry",
+    "Opened",
+    "Owner",
+    "Row",
+    "RunHeader",
+    "SpecUsed",
+    "Started",
+    "chained",
+    "decode_entry",
+    "encode_json",
+    "sealed",
+    "verified",
+]
+
+FORMAT = 1
+"""The version of what is written. A newer one is refused without touching it."""
+
+ENTRY, EVENT = 0, 1
+
+
+class Row(NamedTuple):
+    """One row of a run; they are numbered from 1."""
+
+    stream: int
+    body: bytes
+
+
+class Owner(Struct, frozen=True, kw_only=True):
+    """The process that has a run. ``began`` tells it from a later one with its number, ``boot`` and ``space`` (the
+    pid namespace) say where the number means anything; ``journal`` is the object in that process."""
+
+    pid: int
+    began: str
+    boot: str
+    space: str
+    host: str
+    journal: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+class RunHeader(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One run, as a list of runs shows it.
+
+    ``epoch`` counts the processes that have opened it; ``owner`` has it now, or had it when it died, and ``beat`` is
+    when that was last heard of. ``open`` until its pattern has ended. ``rows`` and ``chain`` seal its rows.
+    """
+
+    run_id: str
+    created: datetime
+    updated: datetime
+    pattern: str = "run"
+    task: str = ""
+    epoch: int = 0
+    owner: Owner | None = None
+    beat: float = 0.0
+    open: bool = True
+    stop_reason: str = ""
+    error: str | None = None
+    duration_ms: float = 0.0
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    spent: TokenAccounting = field(default_factory=TokenAccounting)
+    limits: BudgetLimits = field(default_factory=BudgetLimits)
+    about: dict[str, Any] = {}
+    cancel: bool = False
+    told: int = 0  # how many events of its owner's log are stored
+    rows: int = 0
+    chain: str = ""
+
+
+class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """A fact that a run is resumed from."""
+
+    at: datetime
+
+
+class Opened(Entry, frozen=True, tag="opened"):
+    """A process took the run; whatever was in flight before that is lost."""
+
+    epoch: int
+    owner: Owner
+    limits: BudgetLimits = field(default_factory=BudgetLimits)
+
+
+class SpecUsed(Entry, frozen=True, tag="spec"):
+    """The spec that starts name by its ``digest``, written down once."""
+
+    digest: str
+    spec: AgentSpec
+
+
+class Started(Entry, frozen=True, tag="started"):
+    """About to run. ``task`` is left out where an earlier start of the same ``key`` has it."""
+
+    key: str
+    epoch: int
+    roles: str
+    path: str
+    agent: str
+    spec: str
+    parent: str | None = None
+    task: str | None = None
+    attempt: int = 1
+    slots: int = 1
+    hold: TokenAccounting = field(default_factory=TokenAccounting)
+    earlier: TokenAccounting = field(default_factory=TokenAccounting)
+    purse: str = ""
+
+
+class Ended(Entry, frozen=True, tag="ended"):
+    """What came of all starts of ``key`` in this epoch."""
+
+    key: str
+    status: EndStatus
+    output: AgentOutput
+    changes: Sequence[Change] = ()
+    asks: Sequence[Ask] = ()
+    state: str = ""
+    purse: str = ""
+
+
+class Approved(Entry, frozen=True, tag="approved"):
+    request: str
+
+
+class Closed(Entry, frozen=True, tag="closed"):
+    """The pattern ended in this process."""
+
+    epoch: int
+    stop_reason: str = ""
+    error: str | None = None
+
+
+_decoder = msgspec.json.Decoder(Opened | SpecUsed | Started | Ended | Approved | Closed)
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
+def encode_json(value: Any) -> bytes:
+    """``value`` as JSON; what is none is told by its ``repr``, and half a character becomes a question mark."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        import json
+
+        return json.dumps(msgspec.to_builtins(value, enc_hook=repr), ensure_ascii=False).encode(errors="replace")
+
+
+def decode_entry(place: str, body: bytes) -> Entry:
+    """:raises JournalCorrupt: for what is no entry."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise JournalCorrupt(place, f"not an entry of a run: {error}") from None
+
+
+def sealed(header: RunHeader, rows: Sequence[Row]) -> RunHeader:
+    """``header`` with ``rows`` appended to the run."""
+    return replace(header, rows=header.rows + len(rows), chain=chained(header.chain, rows))
+
+
+def chained(before: str, rows: Iterable[Row]) -> str:
+    """The end of the chain after ``rows``: SHA-256 over what was before and each row in turn, in hexadecimal."""
+    for stream, body in rows:
+        before = sha256(b"%s%d%s" % (before.encode(), stream, body)).hexdigest()
+    return before
+
+
+def verified(place: str, header: RunHeader, rows: Sequence[Row]) -> Sequence[Row]:
+    """``rows``, which are all of the run.
+
+    :raises JournalCorrupt: when they are not what was written.
+    """
+    if len(rows) != header.rows:
+        raise JournalCorrupt(place, f"{len(rows)} of {header.rows} rows are left; restore the file from a copy")
+    if chained("", rows) != header.chain:
+        raise JournalCorrupt(place, "a row is not as it was written; restore the file from a copy")
+    return rows

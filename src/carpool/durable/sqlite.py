@@ -1,0 +1,169 @@
+"""A journal in one SQLite file: the embedded default. Survives ``kill -9``, and power loss as far as the disk does.
+
+Write-ahead log with ``synchronous=FULL``: what a run is told is durable has been forced to the disk. One thread
+writes; starts and ends that come at the same time share a transaction. Any number of processes may have runs in one
+file, each process different runs; they take turns at writing. For a local file system: on one that machines share,
+locks and the write-ahead log are not to be relied on.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..clock import SystemClock
+from ..errors import JournalError, RunNotFound
+from .claim import Step
+from .journal import Journal, StoredRun
+from .ownership import BEAT_S
+from .records import RunHeader
+from .sqlite_file import SqliteFile
+from .sqlite_tables import Tables
+from .writer import Job, Writer
+
+__all__ = ["SqliteJournal"]
+
+T = TypeVar("T")
+
+_TICK_S = 0.25  # how soon events are stored of a run in which nothing starts or ends
+
+
+class SqliteJournal(Journal):
+    """``SqliteJournal("runs.db")``. The file is made when first used; so is the thread that writes it.
+
+    Of a process that forks, each side needs a journal of its own.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self._file: SqliteFile | None = None
+        self._writer = Writer(f"journal {self.path}", self._write, self._tick, self._close, tick_s=_TICK_S)
+
+    # What a journal needs
+
+    async def change(self, run_id: str, step: Callable[[RunHeader | None], Step]) -> RunHeader:
+        return await self._do(lambda group: group.change(run_id, step))
+
+    async def header(self, run_id: str) -> RunHeader | None:
+        return await self._look(lambda tables: tables.header(run_id), None)
+
+    async def read(self, run_id: str) -> StoredRun:
+        found = await self._look(lambda tables: tables.run(run_id), None)
+        if found is None:
+            raise RunNotFound(run_id)
+        return found
+
+    async def runs(self) -> list[RunHeader]:
+        return await self._look(lambda tables: tables.headers(), [])
+
+    async def erase(self, run_id: str, check: Callable[[RunHeader | None], None]) -> None:
+        await self._do(lambda group: group.erase(run_id, check))
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._writer.close()
+
+    async def _do(self, work: Callable[[_Group], T]) -> T:
+        if os.getpid() != self.owner.pid:
+            raise JournalError(f"{self.path}: this journal was opened before a fork; make a new one in each process")
+        return await self._writer.do(work)
+
+    async def _look(self, work: Callable[[Tables], T], none: T) -> T:
+        """What ``work`` finds as of one instant, over a connection that can't write; ``none`` where there is no file
+        yet. A reader keeps nobody from writing."""
+        from anyio import to_thread  # loaded with the first look into a journal, not with carpool
+
+        def look() -> T:
+            if not self.path.exists() and not self.path.with_name(self.path.name + "-lock").exists():
+                return none
+            file = SqliteFile(self.path, writable=False)
+            try:
+                with file.reading() as connection:
+                    return work(Tables(connection, str(self.path)))
+            finally:
+                file.close()
+
+        return await to_thread.run_sync(look)
+
+    # In the writing thread
+
+    def _write(self, jobs: Sequence[Job[Any]]) -> None:
+        """All jobs in one transaction. What a job raises is its own failure, because then it has changed nothing."""
+        if self._file is None:
+            self._file = SqliteFile(self.path, writable=True)
+        with self._file.transaction() as connection:
+            group = _Group(connection, str(self.path))
+            for job in jobs:
+                try:
+                    job.result = job.work(group)
+                except sqlite3.Error:
+                    raise
+                except Exception as error:
+                    job.error = error
+            group.finish()
+
+    def _tick(self) -> bool:
+        """Signs of life, and events of runs in which nothing starts or ends. What fails here fails loudly with the next
+        entry."""
+        claims = [claim for claim in self.claims.values() if claim.epoch]
+        now = SystemClock.monotonic()
+        due = [claim for claim in claims if claim.has_news() or now - claim.last_beat >= BEAT_S]
+        if due and self._file is not None:
+            try:
+                with self._file.transaction() as connection:
+                    group = _Group(connection, str(self.path))
+                    for claim in due:
+                        group.change(claim.opening.run_id, lambda header, claim=claim: claim.append(header, (), now))
+                    group.finish()
+            except JournalError:
+                return bool(claims)
+        return bool(claims)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class _Group:
+    """The jobs of one transaction. A run's header is read once and written once, however many jobs change it."""
+
+    def __init__(self, connection: sqlite3.Connection, place: str) -> None:
+        self._tables = Tables(connection, place)
+        self._runs: dict[str, tuple[int, RunHeader] | None] = {}  # number and header, of those that were read
+        self._changed: set[str] = set()
+        self._rows: list[tuple[int, int, bytes]] = []
+
+    def change(self, run_id: str, step: Callable[[RunHeader | None], Step]) -> RunHeader:
+        known = self._known(run_id)
+        header, rows = step(known and known[1])
+        number = known[0] if known else self._tables.new_number()
+        self._rows += self._tables.numbered(number, header.rows - len(rows), rows)
+        self._runs[run_id] = number, header
+        self._changed.add(run_id)
+        return header
+
+    def erase(self, run_id: str, check: Callable[[RunHeader | None], None]) -> None:
+        self.finish()
+        known = self._known(run_id)
+        check(known and known[1])
+        if known is not None:
+            self._tables.delete(run_id, known[0])
+            self._runs[run_id] = None
+
+    def finish(self) -> None:
+        """Write what has gathered."""
+        self._tables.append(self._rows)
+        for run_id in self._changed:
+            if (known := self._runs[run_id]) is not None:
+                self._tables.put(*known)
+        self._rows, self._changed = [], set()
+
+    def _known(self, run_id: str) -> tuple[int, RunHeader] | None:
+        if run_id not in self._runs:
+            self._runs[run_id] = self._tables.find(run_id)
+        return self._runs[run_id]

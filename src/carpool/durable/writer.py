@@ -1,0 +1,155 @@
+"""One thread that writes for everybody: jobs that wait at the same time share a transaction (group commit).
+
+A task puts its job in the line and waits; the loop is never blocked. The thread takes all jobs that are there, hands
+them to the store as one group, and wakes their tasks together. It starts with the first job, ends with ``close``, and
+does not keep the interpreter alive: whatever a task has not been told is done, is not promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
+
+import anyio
+
+from ..errors import JournalError
+
+__all__ = ["Job", "Writer"]
+
+T = TypeVar("T")
+
+
+class Job(Generic[T]):
+    """``work`` to be done on the store by the writing thread; then it has a ``result`` or an ``error``."""
+
+    __slots__ = ("_done", "_loop", "error", "result", "work")
+
+    def __init__(self, work: Callable[[Any], T]) -> None:
+        from anyio.lowlevel import current_token  # loads half of the standard library, and importing must not
+
+        self.work = work
+        self.result: T | None = None
+        self.error: Exception | None = None
+        self._done = anyio.Event()
+        self._loop: Any = current_token().native_token
+
+    async def wait(self) -> T:
+        """What the work returned.
+
+        :raises Exception: what it raised, or why it could not be made durable.
+        """
+        await self._done.wait()
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # a frame that held its own error would keep all that it knows alive
+        return self.result  # pyright: ignore[reportReturnType] - set by the writing thread
+
+    @staticmethod
+    def wake(jobs: Sequence[Job[Any]]) -> None:
+        """Wake all who wait for these, each loop once."""
+        loops: dict[Any, list[Job[Any]]] = {}
+        for job in jobs:
+            loops.setdefault(job._loop, []).append(job)
+        for loop, done in loops.items():
+            with suppress(RuntimeError):  # a loop that is closed has nobody left to wake
+                loop.call_soon_threadsafe(_set, [job._done for job in done])
+
+
+def _set(events: Sequence[anyio.Event]) -> None:
+    for event in events:
+        event.set()
+
+
+class Writer:
+    """``write(jobs)`` does the jobs in one transaction, and sets each one's ``result`` or ``error``; what it raises
+    is the error of all of them. ``tick()`` is called every ``tick_s`` seconds while nothing else is to be done, as
+    long as it returns true; the next job wakes it again."""
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[Sequence[Job[Any]]], None],
+        tick: Callable[[], bool],
+        closed: Callable[[], None],
+        *,
+        tick_s: float,
+    ) -> None:
+        self._name = name
+        self._write = write
+        self._tick = tick
+        self._closed = closed
+        self._tick_s = tick_s
+        self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._lock = Lock()
+        self._thread: Thread | None = None
+        self._ended = False
+
+    async def do(self, work: Callable[[Any], T]) -> T:
+        """Have ``work`` done; returns once it is durable.
+
+        Cancelled while it waits, it does not know whether that was done: shield it where that matters.
+
+        :raises JournalError: when the writer is closed.
+        """
+        job = Job(work)
+        with self._lock:
+            if self._ended:
+                raise JournalError(f"{self._name} is closed")
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            self._jobs.put(job)
+        return await job.wait()
+
+    async def close(self) -> None:
+        """End the thread after the jobs that are in the line."""
+        from anyio import to_thread  # loaded with the first journal that is closed, not with carpool
+
+        with self._lock:
+            thread, first = self._thread, not self._ended
+            self._ended = True
+            if thread is not None and first:
+                self._jobs.put(None)
+        if thread is not None:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(thread.join)
+
+    def _run(self) -> None:
+        ticking = False
+        while True:
+            try:
+                first = self._jobs.get(timeout=self._tick_s if ticking else None)
+            except Empty:
+                ticking = self._tick()
+                continue
+            jobs, ending = self._all_that_wait(first)
+            if jobs:
+                self._write_all(jobs)
+                ticking = True
+            if ending:
+                self._closed()
+                return
+
+    def _all_that_wait(self, first: Job[Any] | None) -> tuple[list[Job[Any]], bool]:
+        jobs: list[Job[Any]] = []
+        job = first
+        while job is not None:
+            jobs.append(job)
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return jobs, False
+        return jobs, True
+
+    def _write_all(self, jobs: Sequence[Job[Any]]) -> None:
+        try:
+            self._write(jobs)
+        except Exception as error:
+            for job in jobs:
+                job.error = error
+        Job.wake(jobs)
