@@ -1,4 +1,4 @@
-"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|imports|steps …] [--json FILE] [--quick]``."""
+"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|journal|imports|steps …] [--json FILE] [--quick]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import imports, overhead, overshoot, patterns, sleepers, steps, tools
+from . import imports, journal, overhead, overshoot, patterns, sleepers, steps, tools
 
 BENCHES = {
     "overshoot": overshoot.measure,
@@ -17,6 +17,7 @@ BENCHES = {
     "sleepers": sleepers.measure,
     "patterns": patterns.measure,
     "tools": tools.measure,
+    "journal": journal.measure,
     "imports": imports.measure,
     "steps": steps.measure,
 }

@@ -12,12 +12,12 @@ from .types import AgentSpec
 __all__ = ["content_digest", "original", "spec_digest"]
 
 
-def content_digest(spec: AgentSpec, task: str, roles: str = "") -> str:
-    """64 hexadecimal digits: SHA-256 over the role path, :func:`spec_digest`, and the whole task.
+def content_digest(spec: AgentSpec | str, task: str, roles: str = "") -> str:
+    """64 hexadecimal digits: SHA-256 over the role path, the spec (or its :func:`spec_digest`), and the whole task.
 
     The same in every process, on every machine and in every version of Python.
     """
-    return _sha256([roles, spec_digest(spec), task])
+    return _sha256([roles, spec if isinstance(spec, str) else spec_digest(spec), task])
 
 
 def spec_digest(spec: AgentSpec) -> str:

@@ -91,12 +91,13 @@ class Ending(Struct, frozen=True, kw_only=True):
 class Recalled(Struct, kw_only=True):
     """What is remembered of one call.
 
-    ``key`` tells it from all others of its run, in every process. ``output`` is there if it need not run again, with
+    ``key`` tells it from all others of its run, in every process; ``spec`` is the digest of its spec. ``output`` is there if it need not run again, with
     ``changes`` that the store lacks and the ``asks`` made inside it; ``order`` says which of two changes came later.
     ``spent`` is what its earlier starts cost that came to nothing. With a ``refusal`` it must not run again.
     """
 
     key: str = ""
+    spec: str = ""
     output: AgentOutput | None = None
     changes: Sequence[Change] = ()
     asks: Sequence[Ask] = ()
@@ -136,7 +137,8 @@ class Opening(Struct, frozen=True, kw_only=True):
 
 
 class Recall(Protocol):
-    """The memory of one run. Its methods may wait for a disk; the loop goes on meanwhile."""
+    """The memory of one run. Its methods may wait for a disk; the loop goes on meanwhile. Cancelled while it waits,
+    ``started``, ``ended`` and ``approved`` let that through once it is known that what they were told is durable."""
 
     @property
     def past(self) -> Sequence[Past]:

@@ -17,6 +17,8 @@ _SHAPES = (
     r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # JSON Web Tokens
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
 )
+# With none of these in a text none of the shapes is: a search for them costs a tenth of trying the shapes.
+_HINTS = ("sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "AKIA", "AIza", "xox", "eyJ", "-----BEGIN ")
 DEEPEST = 200  # levels of nesting that are searched
 _SHORTEST = 4  # a shorter "secret" would take ordinary words out of every text
 
@@ -37,7 +39,10 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """``text`` without secrets."""
-        return self._pattern.sub("[secret]", text)
+        for hint in self._hints:
+            if hint in text:
+                return self._pattern.sub("[secret]", text)
+        return text
 
     def value(self, value: Any) -> Any:
         """A value without secrets, keys included.
@@ -76,6 +81,10 @@ class Redactor:
             return f"[a {type(value).__name__} that can't be searched for secrets]"
         redacted = self.text(shown)
         return value if redacted == shown else redacted
+
+    @cached_property
+    def _hints(self) -> tuple[str, ...]:
+        return (*_HINTS, *(form for value in self._values for form in _forms(value)))
 
     @cached_property
     def _pattern(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -12,7 +12,8 @@ from ..clock import utc_now
 from ..events import Event, RunFinished, encode
 from ..recall import Opening
 from .ownership import claimed, refuse_unless_owned
-from .records import ENTRY, EVENT, Closed, Ended, Entry, Opened, Owner, Row, RunHeader, Started, encode_json, sealed
+from .records import ENTRY, EVENT, Closed, Ended, Entry, Opened, Owner, Row, RunHeader, Started, chained, encode_json
+from .telling import TOLD_BY_ENTRIES
 
 __all__ = ["Claim", "Step"]
 
@@ -58,41 +59,49 @@ class Claim:
 
     def append(self, header: RunHeader | None, entries: Sequence[Entry], now: float) -> Step:
         """Append ``entries``, after the events that the log has got meanwhile; counts as a sign of life."""
-        header = self._mine(header, now)
-        return self._step(header, entries, self._news(header))
+        header = refuse_unless_owned(header, self.opening.run_id, self.owner, self.epoch)
+        self.last_beat = now
+        return self._step(header, entries, self._news(header), beat=now, updated=utc_now())
 
     def close(self, header: RunHeader | None, finished: RunFinished, now: float) -> Step:
         """The end of the run in this process."""
-        header = self._mine(header, now)
-        news = self._news(header)
-        closed = Closed(at=utc_now(), epoch=self.epoch, stop_reason=finished.stop_reason, error=finished.error)
-        after = replace(
+        header = refuse_unless_owned(header, self.opening.run_id, self.owner, self.epoch)
+        at = utc_now()
+        closed = Closed(at=at, epoch=self.epoch, stop_reason=finished.stop_reason, error=finished.error)
+        return self._step(
             header,
+            [closed],
+            [*self._news(header), finished],
+            beat=now,
+            updated=at,
             open=False,
             stop_reason=finished.stop_reason,
             error=finished.error,
             duration_ms=header.duration_ms + finished.duration_ms,
         )
-        return self._step(after, [closed], [*news, finished])
 
     def has_news(self) -> bool:
         """Whether the log has events that were not stored when this was last asked to write."""
         return len(self.opening.log) > self.told
 
-    def _mine(self, header: RunHeader | None, now: float) -> RunHeader:
-        header = refuse_unless_owned(header, self.opening.run_id, self.owner, self.epoch)
-        self.last_beat = now
-        return replace(header, beat=now, updated=utc_now())
-
     def _news(self, header: RunHeader) -> list[Event]:
         return self.opening.log.events(since=header.told)
 
-    def _step(self, header: RunHeader, entries: Sequence[Entry], news: Sequence[Event] = ()) -> Step:
-        run, told = self.opening.run_id, header.told + len(news)
-        self.told = told
-        rows = [Row(EVENT, self._redacted(encode(event))) for event in news if event.run in (run, "")]
+    def _step(self, header: RunHeader, entries: Sequence[Entry], news: Sequence[Event] = (), **fields: Any) -> Step:
+        run = self.opening.run_id
+        self.told = header.told + len(news)
+        rows = [
+            Row(EVENT, self._redacted(encode(event)))
+            for event in news
+            if event.kind not in TOLD_BY_ENTRIES and event.run in (run, "")
+        ]
         rows += [Row(ENTRY, self._redacted(encode_json(entry))) for entry in entries]
-        return Step(sealed(_counted(replace(header, told=told), entries), rows), rows)
+        for entry in entries:
+            _count(header, entry, fields)
+        header = replace(
+            header, told=self.told, rows=header.rows + len(rows), chain=chained(header.chain, rows), **fields
+        )
+        return Step(header, rows)
 
     def _redacted(self, body: bytes) -> bytes:
         """``body`` without secrets; as a rule it has none, and then a look at the text is all."""
@@ -102,17 +111,11 @@ class Claim:
         return encode_json(redactor.value(msgspec.json.decode(body)))
 
 
-def _counted(header: RunHeader, entries: Sequence[Entry]) -> RunHeader:
-    """``header`` with its counters brought up to ``entries``."""
-    started, completed, failed, cancelled = header.started, header.completed, header.failed, header.cancelled
-    spent = header.spent
-    for entry in entries:
-        if isinstance(entry, Started):
-            started += 1
-        elif isinstance(entry, Ended):
-            completed += entry.status == "completed"
-            failed += entry.status == "failed"
-            cancelled += entry.status == "cancelled"
-            if entry.output.tokens is not None:
-                spent += entry.output.tokens
-    return replace(header, started=started, completed=completed, failed=failed, cancelled=cancelled, spent=spent)
+def _count(header: RunHeader, entry: Entry, fields: dict[str, Any]) -> None:
+    """What ``entry`` adds to the counters of ``header``, into ``fields``."""
+    if isinstance(entry, Started):
+        fields["started"] = fields.get("started", header.started) + 1
+    elif isinstance(entry, Ended):
+        fields[entry.status] = fields.get(entry.status, getattr(header, entry.status)) + 1
+        if entry.output.tokens is not None:
+            fields["spent"] = fields.get("spent", header.spent) + entry.output.tokens

@@ -19,13 +19,14 @@ from msgspec.structs import replace
 
 from ..clock import SystemClock, utc_now
 from ..errors import RunInUse, RunNotFound
-from ..events import Event, RunFinished, decode
+from ..events import Event, RunFinished
 from ..recall import Holdings, Opening, Recall
 from .claim import Claim, Step
 from .history import History
 from .ownership import is_alive, this_process
 from .recollection import Recollection, Remembering
-from .records import ENTRY, EVENT, Entry, Row, RunHeader, decode_entry
+from .records import ENTRY, Entry, Row, RunHeader, decode_entry
+from .telling import told
 
 __all__ = ["Journal", "StoredRun"]
 
@@ -39,10 +40,10 @@ class StoredRun(NamedTuple):
     def events(self, since: int = 0) -> list[Event]:
         """Its events after the first ``since``, numbered over all processes that ran it.
 
-        :raises JournalCorrupt: for what is no event.
+        :raises JournalCorrupt: for a row that can't be read.
         """
-        bodies = [body for stream, body in self.rows if stream == EVENT]
-        return [replace(decode(body), seq=number) for number, body in enumerate(bodies[since:], since + 1)]
+        events = told(self.header.run_id, self.rows)[since:]
+        return [replace(event, seq=number) for number, event in enumerate(events, since + 1)]
 
     def history(self) -> History:
         """What was asked for, started and ended in it.
@@ -72,6 +73,10 @@ class Journal(ABC):
 
         :raises JournalError: when nothing could be written.
         """
+
+    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        """``change`` by ``claim.append``; a store that writes several of them at once may do so with one step."""
+        await self.change(claim.opening.run_id, lambda header: claim.append(header, entries, self.now()))
 
     @abstractmethod
     async def header(self, run_id: str) -> RunHeader | None:
@@ -118,7 +123,7 @@ class Journal(ABC):
 
         async def write(entries: Sequence[Entry], finished: RunFinished | None = None) -> None:
             if finished is None:
-                await self.change(run_id, lambda header: claim.append(header, entries, self.now()))
+                await self.append(claim, entries)
                 return
             try:
                 await self.change(run_id, lambda header: claim.close(header, finished, self.now()))

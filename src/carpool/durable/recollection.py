@@ -44,11 +44,12 @@ class Remembering:
             self._numbers[fate.digest] += 1
 
     async def recall(self, call: Call, *, settled: bool = False) -> Recalled:
-        digest = content_digest(call.spec, call.task, call.roles)[:_DIGITS]
+        spec = spec_digest(call.spec)
+        digest = content_digest(spec, call.task, call.roles)[:_DIGITS]
         fate = self._take(digest, settled)
         if fate is None:
             self._numbers[digest] += 1
-            return Recalled(key=f"{digest}-{self._numbers[digest]}")
+            return Recalled(key=f"{digest}-{self._numbers[digest]}", spec=spec)
         if (fate.status == "completed" or settled) and fate.output is not None and fate.ended is not None:
             return Recalled(
                 key=fate.key,
@@ -63,7 +64,7 @@ class Remembering:
                 f"poison: the process died {fate.lost} times while this agent ran, and it is not run again; "
                 "change its task or its spec, or start under another run_id"
             )
-        return Recalled(key=fate.key, spent=fate.in_vain, refusal=refusal)
+        return Recalled(key=fate.key, spec=spec, spent=fate.in_vain, refusal=refusal)
 
     async def started(
         self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
@@ -123,7 +124,7 @@ class Recollection(Remembering):
     async def started(
         self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
     ) -> None:
-        now, digest = utc_now(), spec_digest(call.spec)
+        now, digest = utc_now(), known.spec
         entries: list[Entry] = []
         if digest not in self._specs:
             entries.append(SpecUsed(at=now, digest=digest, spec=original(call.spec)))

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from ..errors import JournalCorrupt
 from ..recall import Ask, Change, EndStatus
@@ -37,7 +36,6 @@ __all__ = [
     "chained",
     "decode_entry",
     "encode_json",
-    "sealed",
     "verified",
 ]
 
@@ -45,6 +43,7 @@ FORMAT = 1
 """The version of what is written. A newer one is refused without touching it."""
 
 ENTRY, EVENT = 0, 1
+_STREAMS = {ENTRY: b"0", EVENT: b"1"}
 
 
 class Row(NamedTuple):
@@ -186,16 +185,12 @@ def decode_entry(place: str, body: bytes) -> Entry:
         raise JournalCorrupt(place, f"not an entry of a run: {error}") from None
 
 
-def sealed(header: RunHeader, rows: Sequence[Row]) -> RunHeader:
-    """``header`` with ``rows`` appended to the run."""
-    return replace(header, rows=header.rows + len(rows), chain=chained(header.chain, rows))
-
-
 def chained(before: str, rows: Iterable[Row]) -> str:
-    """The end of the chain after ``rows``: SHA-256 over what was before and each row in turn, in hexadecimal."""
+    """The end of the chain after ``rows``: SHA-256 over the digest before and each row in turn, in hexadecimal."""
+    link = bytes.fromhex(before)
     for stream, body in rows:
-        before = sha256(b"%s%d%s" % (before.encode(), stream, body)).hexdigest()
-    return before
+        link = sha256(link + _STREAMS[stream] + body).digest()
+    return link.hex()
 
 
 def verified(place: str, header: RunHeader, rows: Sequence[Row]) -> Sequence[Row]:
@@ -205,6 +200,6 @@ def verified(place: str, header: RunHeader, rows: Sequence[Row]) -> Sequence[Row
     """
     if len(rows) != header.rows:
         raise JournalCorrupt(place, f"{len(rows)} of {header.rows} rows are left; restore the file from a copy")
-    if chained("", rows) != header.chain:
+    if any(row.stream not in _STREAMS for row in rows) or chained("", rows) != header.chain:
         raise JournalCorrupt(place, "a row is not as it was written; restore the file from a copy")
     return rows

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..clock import SystemClock
 from ..errors import JournalError, RunNotFound
-from .claim import Step
+from .claim import Claim, Step
 from .journal import Journal, StoredRun
 from .ownership import BEAT_S
-from .records import RunHeader
+from .records import Entry, RunHeader
 from .sqlite_file import SqliteFile
 from .sqlite_tables import Tables
 from .writer import Job, Writer
@@ -47,6 +49,9 @@ class SqliteJournal(Journal):
 
     async def change(self, run_id: str, step: Callable[[RunHeader | None], Step]) -> RunHeader:
         return await self._do(lambda group: group.change(run_id, step))
+
+    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
+        await self._do(_Append(claim, entries))
 
     async def header(self, run_id: str) -> RunHeader | None:
         return await self._look(lambda tables: tables.header(run_id), None)
@@ -98,12 +103,13 @@ class SqliteJournal(Journal):
         with self._file.transaction() as connection:
             group = _Group(connection, str(self.path))
             for job in jobs:
-                try:
-                    job.result = job.work(group)
-                except sqlite3.Error:
-                    raise
-                except Exception as error:
-                    job.error = error
+                if isinstance(job.work, _Append):
+                    group.gather(job.work, job)
+                else:
+                    group.append_gathered()
+                    with _failing([job]):
+                        job.result = job.work(group)
+            group.append_gathered()
             group.finish()
 
     def _tick(self) -> bool:
@@ -117,7 +123,7 @@ class SqliteJournal(Journal):
                 with self._file.transaction() as connection:
                     group = _Group(connection, str(self.path))
                     for claim in due:
-                        group.change(claim.opening.run_id, lambda header, claim=claim: claim.append(header, (), now))
+                        group.change(claim.opening.run_id, partial(claim.append, entries=(), now=now))
                     group.finish()
             except JournalError:
                 return bool(claims)
@@ -129,6 +135,29 @@ class SqliteJournal(Journal):
             self._file = None
 
 
+@contextmanager
+def _failing(jobs: Sequence[Job[Any]]) -> Generator[None]:
+    """What is raised in the block is the error of these jobs alone; what SQLite raises, that of all in the
+    transaction."""
+    try:
+        yield
+    except sqlite3.Error:
+        raise
+    except Exception as error:
+        for job in jobs:
+            job.error = error
+
+
+class _Append(NamedTuple):
+    """The usual job: those for one run that follow each other are done as one."""
+
+    claim: Claim
+    entries: Sequence[Entry]
+
+    def __call__(self, group: _Group) -> None:
+        raise AssertionError("it is gathered")
+
+
 class _Group:
     """The jobs of one transaction. A run's header is read once and written once, however many jobs change it."""
 
@@ -137,6 +166,21 @@ class _Group:
         self._runs: dict[str, tuple[int, RunHeader] | None] = {}  # number and header, of those that were read
         self._changed: set[str] = set()
         self._rows: list[tuple[int, int, bytes]] = []
+        self._gathered: dict[str, tuple[Claim, list[Entry], list[Job[Any]]]] = {}
+
+    def gather(self, append: _Append, job: Job[Any]) -> None:
+        """Have ``append`` done with the next step of its run."""
+        run_id = append.claim.opening.run_id
+        _, entries, jobs = self._gathered.setdefault(run_id, (append.claim, [], []))
+        entries += append.entries
+        jobs.append(job)
+
+    def append_gathered(self) -> None:
+        now = SystemClock.monotonic()
+        for run_id, (claim, entries, jobs) in self._gathered.items():
+            with _failing(jobs):
+                self.change(run_id, partial(claim.append, entries=entries, now=now))
+        self._gathered = {}
 
     def change(self, run_id: str, step: Callable[[RunHeader | None], Step]) -> RunHeader:
         known = self._known(run_id)

@@ -35,6 +35,7 @@ CREATE TABLE runs (
 CREATE TABLE rows (id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 INSERT INTO journal VALUES ('format', {FORMAT}), ('transactions', 0), ('runs', 0), ('last_number', 0);
 """  # noqa: S608 - a constant
+_ONE_MORE = "UPDATE journal SET value = value + 1 WHERE name = 'transactions' RETURNING value"
 
 
 class SqliteFile:
@@ -129,8 +130,7 @@ class SqliteFile:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
-                connection.execute("UPDATE journal SET value = value + 1 WHERE name = 'transactions'")
-                transactions = self.number("transactions")
+                (transactions,) = connection.execute(_ONE_MORE).fetchone()
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:

@@ -7,8 +7,9 @@ runs is kept. So what damage has changed or taken away is noticed before anybody
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from .records import Row, RunHeader, encode_json, verified
 
 __all__ = ["Tables"]
 
+_INSERTS = [(size, f"INSERT INTO rows VALUES {', '.join(['(?, ?, ?)'] * size)}") for size in (64, 16, 4, 1)]  # noqa: S608
 _RUN = 2**32
 """Row ids are run number * 2**32 + row number: the rows of a run lie together, and are appended at their end."""
 
@@ -111,13 +113,19 @@ class Tables:
         self._connection.execute("UPDATE journal SET value = value + 1 WHERE name IN ('runs', 'last_number')")
         return self._connection.execute("SELECT value FROM journal WHERE name = 'last_number'").fetchone()[0]
 
-    def numbered(self, number: int, before: int, rows: Sequence[Row]) -> Iterable[tuple[int, int, bytes]]:
+    def numbered(self, number: int, before: int, rows: Sequence[Row]) -> Sequence[tuple[int, int, bytes]]:
         """``rows`` with their ids, as ``append`` takes them; ``before`` rows of the run are there."""
         first = number * _RUN + before
         return [(first + place, stream, body) for place, (stream, body) in enumerate(rows, 1)]
 
-    def append(self, rows: Iterable[tuple[int, int, bytes]]) -> None:
-        self._connection.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows)
+    def append(self, rows: Sequence[tuple[int, int, bytes]]) -> None:
+        """Put rows in, many with one statement: between two statements the interpreter's lock is given away, and while
+        the loop is busy every getting back of it may take as long as the whole transaction."""
+        place = 0
+        for size, statement in _INSERTS:
+            while len(rows) - place >= size:
+                self._connection.execute(statement, tuple(chain.from_iterable(rows[place : place + size])))
+                place += size
 
     def put(self, number: int, header: RunHeader) -> None:
         body = encode_json(header)

@@ -25,29 +25,44 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """``work`` to be done on the store by the writing thread; then it has a ``result`` or an ``error``."""
 
-    __slots__ = ("_done", "_loop", "error", "result", "work")
+    __slots__ = ("_ended", "_loop", "_told", "error", "result", "work")
 
     def __init__(self, work: Callable[[Any], T]) -> None:
-        from anyio.lowlevel import current_token  # loads half of the standard library, and importing must not
+        from asyncio import get_running_loop  # here, because importing carpool must not load it
 
         self.work = work
         self.result: T | None = None
         self.error: Exception | None = None
-        self._done = anyio.Event()
-        self._loop: Any = current_token().native_token
+        self._loop = get_running_loop()
+        # A future of the loop's own: an event and a shield of anyio's cost as much as all else that a start costs.
+        self._told = self._loop.create_future()
+        self._ended = False
 
     async def wait(self) -> T:
-        """What the work returned.
+        """What the work returned. A cancellation meanwhile is let through once it is known what came of it.
 
         :raises Exception: what it raised, or why it could not be made durable.
         """
-        await self._done.wait()
+        try:
+            await self._told
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._wait_out()
+            raise
         if self.error is not None:
             try:
                 raise self.error
             finally:
                 self.error = None  # a frame that held its own error would keep all that it knows alive
         return self.result  # pyright: ignore[reportReturnType] - set by the writing thread
+
+    async def _wait_out(self) -> None:
+        from asyncio import CancelledError
+
+        while not self._ended:
+            self._told = self._loop.create_future()
+            with suppress(CancelledError):
+                await self._told
 
     @staticmethod
     def wake(jobs: Sequence[Job[Any]]) -> None:
@@ -57,12 +72,18 @@ class Job(Generic[T]):
             loops.setdefault(job._loop, []).append(job)
         for loop, done in loops.items():
             with suppress(RuntimeError):  # a loop that is closed has nobody left to wake
-                loop.call_soon_threadsafe(_set, [job._done for job in done])
+                loop.call_soon_threadsafe(_tell, done)
+
+    def tell(self) -> None:
+        """In its own loop: it has ended."""
+        self._ended = True
+        if not self._told.done():
+            self._told.set_result(None)
 
 
-def _set(events: Sequence[anyio.Event]) -> None:
-    for event in events:
-        event.set()
+def _tell(jobs: Sequence[Job[Any]]) -> None:
+    for job in jobs:
+        job.tell()
 
 
 class Writer:
@@ -90,9 +111,7 @@ class Writer:
         self._ended = False
 
     async def do(self, work: Callable[[Any], T]) -> T:
-        """Have ``work`` done; returns once it is durable.
-
-        Cancelled while it waits, it does not know whether that was done: shield it where that matters.
+        """Have ``work`` done; returns once it is durable. Cancelled while it waits, it waits all the same.
 
         :raises JournalError: when the writer is closed.
         """

@@ -258,8 +258,7 @@ class Start:
 
     async def _record_start(self, call: Call, lease: Lease, attempt: int) -> None:
         try:
-            with anyio.CancelScope(shield=True):  # else it might be durable, and nobody know
-                await self.shared.recall.started(call, self.known, attempt, lease.hold, self.earlier)
+            await self.shared.recall.started(call, self.known, attempt, lease.hold, self.earlier)
         except BaseException:
             lease.release()
             raise
@@ -372,7 +371,7 @@ class Start:
             except BaseException:
                 if self.cancelled_after is not None:
                     gone = AgentOutput(name=self.spec.name, tokens=self.cancelled_after)
-                    with anyio.CancelScope(shield=True), suppress(JournalError):  # then it counts as lost
+                    with anyio.CancelScope(shield=True), suppress(JournalError):  # not on record, it counts as lost
                         await self.shared.recall.ended(call, self.known, self._ending("cancelled", gone))
                 raise
         return await self._record_end(call, output)
@@ -381,8 +380,7 @@ class Start:
         """Paid for is paid for: whatever keeps the journal from being written, the output is not lost here."""
         ending = self._ending("completed" if output.error is None else "failed", output)
         try:
-            with anyio.CancelScope(shield=True):
-                await self.shared.recall.ended(call, self.known, ending)
+            await self.shared.recall.ended(call, self.known, ending)
         finally:
             self._ended(output)
         return output
