@@ -1,4 +1,4 @@
-"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|journal|imports|steps …] [--json FILE] [--quick]``."""
+"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|journal|telemetry|imports|steps …] [--json FILE] [--quick]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import imports, journal, overhead, overshoot, patterns, sleepers, steps, tools
+from . import imports, journal, overhead, overshoot, patterns, sleepers, steps, telemetry, tools
 
 BENCHES = {
     "overshoot": overshoot.measure,
@@ -18,6 +18,7 @@ BENCHES = {
     "patterns": patterns.measure,
     "tools": tools.measure,
     "journal": journal.measure,
+    "telemetry": telemetry.measure,
     "imports": imports.measure,
     "steps": steps.measure,
 }

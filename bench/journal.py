@@ -56,8 +56,7 @@ def measure(*, quick: bool = False) -> Report:
             Table(
                 ["agents", "without", "with journal", "its cost", "bare loop", "in bare loops"],
                 rows,
-                {name: ".1f" for name in ("without", "with journal", "its cost", "bare loop")}
-                | {"in bare loops": ".2f"},
+                dict.fromkeys(("without", "with journal", "its cost", "bare loop"), ".1f") | {"in bare loops": ".2f"},
                 rule_between=False,
             )
         ],

@@ -50,6 +50,7 @@ def _with_sdk(processor: Callable[[], SpanProcessor], *, metrics: bool = False) 
     return watch
 
 
+TRACED = "SDK, spans in memory, content by telemetry.runner"
 CONTENDERS: dict[str, Watch] = {
     WITHOUT: lambda infra: nullcontext(),
     "instrument(), API without an SDK": lambda infra: instrument(
@@ -57,6 +58,7 @@ CONTENDERS: dict[str, Watch] = {
     ),
     "SDK, spans in batches": _with_sdk(lambda: BatchSpanProcessor(_Dropped())),
     "SDK, spans in memory": _with_sdk(lambda: SimpleSpanProcessor(InMemorySpanExporter())),
+    TRACED: _with_sdk(lambda: SimpleSpanProcessor(InMemorySpanExporter())),
     "SDK, spans and metrics in memory": _with_sdk(lambda: SimpleSpanProcessor(InMemorySpanExporter()), metrics=True),
 }
 
@@ -94,16 +96,18 @@ async def _timed(agents: int, rounds: int) -> dict[str, list[float]]:
     for turn in range(-1, rounds):  # the first warms up and is not counted
         for place in range(len(names)):
             name = names[(place + turn) % len(names)]
-            cpu = await _once(CONTENDERS[name], items)
+            cpu = await _once(name, items)
             if turn >= 0:
                 times[name].append(cpu)
     return times
 
 
-async def _once(watch: Watch, items: list[str]) -> float:
+async def _once(name: str, items: list[str]) -> float:
     infra, team = SharedInfra(budget=LIMITS), MapReduce(MAPPER, REDUCER, max_concurrent=AT_ONCE)
     gc.collect()
-    with watch(infra):
+    with CONTENDERS[name](infra) as telemetry:
+        traced = name == TRACED and telemetry is not None
+        runner = telemetry.runner(no_op, content=True) if traced else no_op
         began = process_time()
-        await team.run(TASK, items=items, runner=no_op, infra=infra)
+        await team.run(TASK, items=items, runner=runner, infra=infra)
         return (process_time() - began) / len(items) * 1e6

@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("bench", ["overshoot", "overhead", "sleepers", "patterns", "imports", "steps"])
+@pytest.mark.parametrize(
+    "bench", ["overshoot", "overhead", "sleepers", "patterns", "journal", "telemetry", "imports", "steps"]
+)
 def test_a_quick_bench_prints_a_table_and_writes_it_as_json(bench: str, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     command = [sys.executable, "-m", "bench", bench, "--quick", "--json", str(file)]

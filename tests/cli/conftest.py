@@ -106,6 +106,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / f"{name}.md").write_text(f"Cats are number {name}. Dogs are not.")
     (tmp_path / "agents.py").write_text(AGENTS)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("CARPOOL_JOURNAL", raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)

@@ -14,7 +14,7 @@ ONE = ("--agent", "a")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["rum"], 'Unknown command "rum". Did you mean "run"?'),
+        (["rnu"], 'Unknown command "rnu". Did you mean "run"?'),
         (["run"], "--task is needed"),
         (["run", *ITEMS, "--task", "  "], "--task is needed"),
         (["run", *ITEMS, *TASK, "--tsk", "x"], "Unknown option: --tsk. Did you mean --task?"),

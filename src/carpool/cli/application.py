@@ -30,6 +30,22 @@ Say what a run may start and spend at most, before anything runs.
 
 Takes the flags of run. Counts files, but reads none. Exit code 4 says that the worst case does not fit the budget."""
 
+_SHOW = """\
+Show a run: the tree of its agents with how they ended, what they cost and how long they took.
+
+With an agent, by name or path: what it was asked, and what it answered."""
+
+_RESUME = """\
+Go on with a run that was killed, interrupted, or stopped by its budget.
+
+What was finished is used again and not paid for again; what was in flight when the process died counts as spent at \
+what it held. The pattern is made anew from the flags of the run, in its folder, so that changed items run again."""
+
+_CANCEL = """\
+Ask a run that goes on in another process to stop.
+
+It ends as by Ctrl-C: what has finished is kept, and carpool resume goes on from there."""
+
 _POLICY_CHECK = """\
 Say whether a policy file is understood, and what it would do to an action.
 
@@ -59,6 +75,13 @@ app = App(
 )
 app.command("carpool.cli.run:run", name="run", help=_RUN, help_epilogue=EXIT_CODES)
 app.command("carpool.cli.plan:plan", name="plan", help=_PLAN)
+app.command("carpool.cli.ps:ps", name="ps", help="List the runs on record, the latest first.", help_epilogue="")
+app.command("carpool.cli.show:show", name="show", help=_SHOW, help_epilogue="")
+app.command("carpool.cli.resume:resume", name="resume", help=_RESUME, help_epilogue=EXIT_CODES)
+app.command("carpool.cli.events:events", name="events", help="Print the events of a run.", help_epilogue="")
+app.command("carpool.cli.stored:cancel", name="cancel", help=_CANCEL, help_epilogue="")
+app.command("carpool.cli.stored:rm", name="rm", help="Take runs out of the journal, for good.", help_epilogue="")
+app.command("carpool.cli.stored:export", name="export", help="Write a run as one JSON document.", help_epilogue="")
 
 _policy = App(name="policy", help="Look at policy files.", help_epilogue="")
 _policy.command("carpool.cli.policy:check", name="check", help=_POLICY_CHECK)

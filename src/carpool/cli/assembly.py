@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 from ..items import Files, lines
@@ -40,14 +41,19 @@ class Assembly:
         return self.pattern.name.replace("_", "-") + items
 
 
-def assemble(flags: Flags) -> Assembly:
-    """:raises UsageError: when the flags don't go together, or something that they need is missing."""
+def assemble(flags: Flags, stdin: bytes | None = None) -> Assembly:
+    """``stdin`` is what ``--items -`` reads; by default, what is on standard input.
+
+    :raises UsageError: when the flags don't go together, or something that they need is missing.
+    """
     if flags.task is None or not flags.task.strip():
         raise UsageError("--task is needed: what the agents are asked, for example --task 'What does this say?'")
     for name, patterns in _ONLY_FOR.items():
         if getattr(flags, name) not in (None, ()) and flags.pattern not in patterns:
             raise UsageError(f"--{name.replace('_', '-')} is for {' and '.join(patterns)}, not for {flags.pattern}")
     try:
+        if flags.pattern == "map-reduce":
+            return _map_reduce(flags, _as_text(flags.task), stdin)
         return _ASSEMBLE[flags.pattern](flags, _as_text(flags.task))
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -67,7 +73,7 @@ _ONLY_FOR: dict[str, tuple[str, ...]] = {
 }
 
 
-def _map_reduce(flags: Flags, task: str) -> Assembly:
+def _map_reduce(flags: Flags, task: str, stdin: bytes | None) -> Assembly:
     if not flags.items:
         raise UsageError("--items is needed for map-reduce: files, a folder or a glob, as in --items 'docs/**/*.md'")
     prompts = {"mapper": MAPPER_PROMPT, "reducer": REDUCER_PROMPT}
@@ -80,7 +86,7 @@ def _map_reduce(flags: Flags, task: str) -> Assembly:
     prompts |= {name: prompt for name, prompt in given.items() if prompt}
     mapper, reducer = (_spec(name, prompt, flags) for name, prompt in prompts.items())
     pattern = MapReduce(mapper, reducer, flags.max_concurrent or 5, flags.fan_in, flags.reduce_chars)
-    items, labels, unreadable = _items(flags.items)
+    items, labels, unreadable = _items(flags.items, stdin)
     return Assembly(
         pattern=pattern,
         task=task,
@@ -91,14 +97,14 @@ def _map_reduce(flags: Flags, task: str) -> Assembly:
     )
 
 
-def _items(paths: tuple[str, ...]) -> tuple[Collection[Any], list[str], Mapping[str, str]]:
+def _items(paths: tuple[str, ...], stdin: bytes | None) -> tuple[Collection[Any], list[str], Mapping[str, str]]:
     """The items, their labels, and those that can't be read."""
     if "-" not in paths:
         files = Files(*paths)
         return files, files.labels, files.unreadable
     if len(paths) > 1:
         raise UsageError("--items -: standard input stands alone; give either it or files")
-    found: list[Item | UnreadableItem] = lines(sys.stdin.buffer)
+    found: list[Item | UnreadableItem] = lines(sys.stdin.buffer if stdin is None else BytesIO(stdin))
     if not found:
         raise UsageError("--items -: standard input has no line that is not blank")
     unreadable = {item.label: item.reason for item in found if isinstance(item, UnreadableItem)}
@@ -144,7 +150,6 @@ def _with_parts(flags: Flags, task: str) -> Assembly:
 
 
 _ASSEMBLE: dict[str, Callable[[Flags, str], Assembly]] = {
-    "map-reduce": _map_reduce,
     "swarm": _swarm,
     "pipeline": _pipeline,
     "vote": _vote,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -17,7 +18,8 @@ class Bill(Struct, frozen=True, kw_only=True):
     """Agents by how they ended, and what all of them spent.
 
     ``started`` counts starts, retries among them; ``refused`` the agents that the budget kept out, ``withdrawn``
-    those that were cancelled before they started. ``refusal`` is the budget's first no, in its own words.
+    those that were cancelled before they started. ``refusal`` is the budget's first no, in its own words. ``in_vain``
+    is what earlier processes of the run spent on starts that came to nothing; no event of this one tells of it.
     """
 
     started: int = 0
@@ -29,6 +31,7 @@ class Bill(Struct, frozen=True, kw_only=True):
     cancelled: int = 0
     replayed: int = 0
     usage: TokenAccounting = field(default_factory=TokenAccounting)
+    in_vain: TokenAccounting = field(default_factory=TokenAccounting)
     refusal: str = ""
     stop_reason: str = ""
     error: str | None = None
@@ -37,7 +40,7 @@ class Bill(Struct, frozen=True, kw_only=True):
 
 def bill_of(facts: Iterable[events.Event]) -> Bill:
     """The bill of the run that ``facts`` tell of, whether or not it has ended."""
-    counts: dict[str, int] = {}
+    counts: dict[str, Any] = {}
     usage = TokenAccounting()
     refusal = stop_reason = ""
     error: str | None = None
@@ -103,13 +106,16 @@ def wording(bill: Bill, limits: BudgetLimits) -> list[tuple[str, str]]:
         ("tokens", f"{usage.input_tokens:,} in · {usage.output_tokens:,} out"),
         ("cost", dollars(usage.cost_usd) if usage.priced else f"{dollars(usage.cost_usd)} and what has no known price"),
     ]
+    if bill.in_vain != TokenAccounting():
+        lost = f"{bill.in_vain.total_tokens:,} tokens · {dollars(bill.in_vain.cost_usd)}"
+        rows.append(("before", f"{lost}, on starts that were lost, failed or cancelled"))
     rows += [("budget" if place == 0 else "", row) for place, row in enumerate(_against(bill, limits))]
     return [*rows, ("time", seconds(bill.wall_s))]
 
 
 def _against(bill: Bill, limits: BudgetLimits) -> list[str]:
     """Each limit that is set: what of it is used, and what is left."""
-    usage = bill.usage
+    usage = bill.usage + bill.in_vain
     rows = [
         f"{used:,} of {most:,} {what} · {max(0, most - used):,} left"
         for used, most, what in (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
 
-from ..errors import BudgetError
+from ..durable import Journal
+from ..errors import BudgetError, JournalError
 from ..eventlog import EventLog
 from ..events import Event
 from ..infra import SharedInfra
@@ -19,7 +21,9 @@ from .interrupts import stopping_on_interrupt
 from .terminal import OutputClosedError
 from .usage import DONE, FAILED, INTERRUPTED, STOPPED_BY_THE_BUDGET
 
-__all__ = ["Ending", "Report", "coordinate"]
+__all__ = ["Ending", "OnRecord", "Report", "coordinate"]
+
+_LOOKS_EVERY_S = 0.5
 
 
 @dataclass
@@ -61,7 +65,18 @@ class Report(Protocol):
     def stopping(self) -> None: ...
 
 
-async def coordinate(work: Assembly, runner: RunnerLike, infra: SharedInfra, report: Report) -> Ending:
+class OnRecord(Protocol):
+    """Under which id the run is recorded, and where somebody may leave word to cancel it."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def journal(self) -> Journal: ...
+
+
+async def coordinate(
+    work: Assembly, runner: RunnerLike, infra: SharedInfra, report: Report, on_record: OnRecord | None = None
+) -> Ending:
     """Run ``work``. An error of the run, an interruption or a closed stdout is in the ending, never raised."""
     ending = Ending()
     follower = _Follower(infra.log, report)
@@ -80,8 +95,10 @@ async def coordinate(work: Assembly, runner: RunnerLike, infra: SharedInfra, rep
                 scope.cancel()
 
             group.start_soon(follower.follow, unheard)
+            if on_record is not None:
+                group.start_soon(_watch_for_cancel, on_record, interrupt)
             with stopping_on_interrupt(interrupt):
-                await _run(work, runner, infra, ending, scope)
+                await _run(work, runner, infra, ending, scope, None if on_record is None else on_record.run_id)
         group.cancel_scope.cancel()
     if not ending.unheard:
         try:
@@ -91,11 +108,27 @@ async def coordinate(work: Assembly, runner: RunnerLike, infra: SharedInfra, rep
     return ending
 
 
+async def _watch_for_cancel(on_record: OnRecord, interrupt: Callable[[], None]) -> None:
+    """Interrupt once somebody has left word in the journal; a journal that can't be read will say so to the run."""
+    while True:
+        await anyio.sleep(_LOOKS_EVERY_S)
+        with suppress(JournalError):
+            header = await on_record.journal.header(on_record.run_id)
+            if header is not None and header.cancel:
+                interrupt()
+                return
+
+
 async def _run(
-    work: Assembly, runner: RunnerLike, infra: SharedInfra, ending: Ending, scope: anyio.CancelScope
+    work: Assembly,
+    runner: RunnerLike,
+    infra: SharedInfra,
+    ending: Ending,
+    scope: anyio.CancelScope,
+    run_id: str | None,
 ) -> None:
     try:
-        ending.result = await work.pattern.run(work.task, runner=runner, infra=infra, **work.inputs)
+        ending.result = await work.pattern.run(work.task, runner=runner, infra=infra, run_id=run_id, **work.inputs)
         ending.interrupted = False  # it was done before it could be stopped
     except Exception as error:
         ending.result, ending.error = getattr(error, "partial", None), error

@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter, Token
 from ..quantities import parse_limits
 from ..types import BudgetLimits, TokenAccounting
 
-__all__ = ["Flags"]
+__all__ = ["AddBudget", "Flags"]
 
 PatternName = Literal[
     "map-reduce",
@@ -92,6 +92,15 @@ def _one(read: Callable[[Any, Sequence[Token]], Any], metavar: str, group: Group
         group=group,
         help=about,
     )
+
+
+AddBudget = Annotated[
+    BudgetLimits | None,
+    _one(
+        _budget, "LIMITS", _LIMITS, "So much more than before: '50k tokens, $1'. A limit that was not set stays unset."
+    ),
+]
+"""For ``carpool resume``."""
 
 
 @Parameter(name="*", show_default=False, negative="")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ..eventlog import EventLog
 from ..events import Event, encode
@@ -19,6 +20,9 @@ from .lines import Lines
 from .terminal import Screen, harmless, harmless_json, on_one_line
 from .usage import STOPPED_BY_THE_BUDGET
 
+if TYPE_CHECKING:
+    from .performing import Recording
+
 __all__ = ["JsonReport", "TextReport"]
 
 _NAMED_AT_MOST = 6
@@ -30,10 +34,19 @@ class TextReport:
     With ``quiet`` there is only the answer and, where there is none, why.
     """
 
-    def __init__(self, screen: Screen, work: Assembly, budget: BudgetLimits, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        work: Assembly,
+        budget: BudgetLimits,
+        recording: Recording | None = None,
+        *,
+        quiet: bool,
+    ) -> None:
         self._screen = screen
         self._work = work
         self._budget = budget
+        self._recording = recording
         self._quiet = quiet
         self._lines = Lines(work.names, work.labels, screen.width)
         self._unread: set[str] = set()
@@ -56,6 +69,8 @@ class TextReport:
     def ended(self, ending: Ending, log: EventLog) -> None:
         """:raises OutputClosedError: when the answer can't be written; the bill is told all the same."""
         bill = bill_of(log.events())
+        if self._recording is not None:
+            bill = replace(bill, in_vain=self._recording.in_vain)
         try:
             if not ending.unheard:
                 self._answer(ending)
@@ -80,6 +95,8 @@ class TextReport:
             names = _some([f"{on_one_line(label)} ({reason})" for label, reason in unreadable.items()])
             rows.insert(1, ("items", f"{len(self._work.labels)} · {len(unreadable)} unread: {names}"))
         rows.append(("ended", _how_it_ended(ending, bill)))
+        if self._recording is not None:
+            rows.append(("run", self._recording.run_id + _what_next(ending, self._recording.run_id)))
         for label, text in rows:
             self._screen.say((f"{label:<8}", "dim"), (on_one_line(text), ""), wrap=True)
 
@@ -163,6 +180,14 @@ def _how_it_ended(ending: Ending, bill: Bill) -> str:
     return {"completed": "done", "no_output": "no answer", "max_rounds": "done, after the last round"}.get(
         bill.stop_reason, bill.stop_reason
     )
+
+
+def _what_next(ending: Ending, run_id: str) -> str:
+    if ending.exit_code == STOPPED_BY_THE_BUDGET:
+        return f" · to go on: carpool resume {run_id} --add-budget LIMITS"
+    if ending.interrupted or ending.error is not None:
+        return f" · to go on: carpool resume {run_id}"
+    return ""
 
 
 def _why_no_answer(ending: Ending, bill: Bill, work: Assembly) -> str:

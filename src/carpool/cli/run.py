@@ -1,47 +1,36 @@
-"""``carpool run``: a coordination from flags, its answer and its bill."""
+"""``carpool run``: a coordination from flags, its answer and its bill, on record from its first start."""
 
 from __future__ import annotations
 
-from functools import partial
+import sys
+from typing import Annotated
 
-import anyio
+from cyclopts import Parameter
 
-from ..errors import CarpoolError
-from ..infra import SharedInfra
+from ..clock import new_id
 from .assembly import assemble
-from .coordinate import Ending, coordinate
 from .flags import Flags
-from .interrupts import leave
-from .reports import JsonReport, TextReport
+from .performing import Recording, perform
+from .recording import JOURNAL, JournalFlag, journal_at
 from .runner_by_name import runner_by_name
-from .terminal import OutputClosedError, Screen
 
 __all__ = ["run"]
 
 
-def run(*, flags: Flags = Flags()) -> int:  # noqa: B008 - frozen, and where the parser looks for the defaults
+def run(
+    *,
+    flags: Flags = Flags(),  # noqa: B008 - frozen, and where the parser looks for the defaults
+    journal: JournalFlag = None,
+    no_journal: Annotated[
+        bool,
+        Parameter(negative="", group=JOURNAL, help="Record nothing: what is cut off can't be resumed."),
+    ] = False,
+) -> int:
     """Run a coordination of agents."""
     runner = runner_by_name(flags.runner)
-    work = assemble(flags)
-    infra = SharedInfra(budget=flags.budget)
-    screen = Screen()
-    report = (
-        JsonReport(screen, quiet=flags.quiet)
-        if flags.json
-        else TextReport(screen, work, flags.budget, quiet=flags.quiet)
-    )
-    ending: Ending = anyio.run(partial(coordinate, work, runner, infra, report))
-    try:
-        report.ended(ending, infra.log)
-    except OutputClosedError as error:
-        ending.unheard = str(error)
-    if ending.unheard:
-        screen.say((f"carpool run: {ending.unheard}", "red"), wrap=True)
-    if ending.error is not None and not isinstance(ending.error, _EXPECTED):
-        raise ending.error  # a mistake in carpool, or in what it was given: where it happened is what helps
-    if ending.interrupted:
-        leave()
-    return ending.exit_code
-
-
-_EXPECTED = (CarpoolError, ValueError, OSError)
+    stdin = sys.stdin.buffer.read() if flags.items == ("-",) else b""
+    work = assemble(flags, stdin)
+    recording = None
+    if not no_journal:
+        recording = Recording(journal_at(journal), new_id(), Recording.about(flags, stdin))
+    return perform("run", work, runner, flags, flags.budget, recording)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ..clock import utc_now
-from ..events import Event, RunFinished, encode
+from ..events import Event, LimitsRaised, RunFinished, encode
 from ..recall import Opening
 from .ownership import claimed, refuse_unless_owned
 from .records import ENTRY, EVENT, Closed, Ended, Entry, Opened, Owner, Row, RunHeader, Started, chained, encode_json
@@ -98,6 +98,9 @@ class Claim:
         rows += [Row(ENTRY, self._redacted(encode_json(entry))) for entry in entries]
         for entry in entries:
             _count(header, entry, fields)
+        for event in news:
+            if isinstance(event, LimitsRaised) and event.snapshot is not None:
+                fields["limits"] = event.snapshot.limits
         header = replace(
             header, told=self.told, rows=header.rows + len(rows), chain=chained(header.chain, rows), **fields
         )

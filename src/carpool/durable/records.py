@@ -99,6 +99,15 @@ class RunHeader(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rows: int = 0
     chain: str = ""
 
+    def status(self, *, live: bool) -> str:
+        """``running`` in a living process; ``interrupted`` where that died; ``new`` before any; else how it ended:
+        the class of the error, or the stop reason."""
+        if live:
+            return "running"
+        if self.open:
+            return "interrupted"
+        return self.error or self.stop_reason or "new"
+
 
 class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
     """A fact that a run is resumed from."""

@@ -1,0 +1,95 @@
+"""A run that somebody watches: for the first time or resumed, on record or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+
+from ..durable import Journal
+from ..errors import CarpoolError
+from ..infra import SharedInfra
+from ..runner import RunnerLike
+from ..secrets import Redactor
+from ..types import BudgetLimits, TokenAccounting
+from .assembly import Assembly
+from .coordinate import Ending, coordinate
+from .flags import Flags
+from .interrupts import leave
+from .reports import JsonReport, TextReport
+from .terminal import OutputClosedError, Screen
+
+__all__ = ["Recording", "perform"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Where and under which id the run is recorded, and what it takes to make it anew. ``in_vain`` is what earlier
+    processes spent on starts that came to nothing."""
+
+    journal: Journal
+    run_id: str
+    made_of: dict[str, Any]
+    in_vain: TokenAccounting = TokenAccounting()  # noqa: RUF009 - frozen
+
+    @staticmethod
+    def about(flags: Flags, stdin: bytes) -> dict[str, Any]:
+        """What ``carpool resume`` makes the run from: the flags, the folder, and the items that came by stdin."""
+        made_of = {"flags": msgspec.to_builtins(flags), "cwd": str(Path.cwd())}
+        if stdin:
+            made_of["stdin"] = stdin.decode("utf-8", "replace")
+        return Redactor().value(made_of)
+
+
+def perform(
+    command: str,
+    work: Assembly,
+    runner: RunnerLike,
+    flags: Flags,
+    budget: BudgetLimits,
+    recording: Recording | None,
+) -> int:
+    """Run ``work`` to its end, or to the user's; the exit code."""
+    infra = SharedInfra(budget=budget, journal=None if recording is None else recording.journal)
+    screen = Screen()
+    report = (
+        JsonReport(screen, quiet=flags.quiet)
+        if flags.json
+        else TextReport(screen, work, budget, recording, quiet=flags.quiet)
+    )
+    ending: Ending = anyio.run(partial(_recorded, work, runner, infra, report, recording))
+    try:
+        report.ended(ending, infra.log)
+    except OutputClosedError as error:
+        ending.unheard = str(error)
+    if ending.unheard:
+        screen.say((f"carpool {command}: {ending.unheard}", "red"), wrap=True)
+    if ending.error is not None and not isinstance(ending.error, _EXPECTED):
+        raise ending.error  # a mistake in carpool, or in what it was given: where it happened is what helps
+    if ending.interrupted:
+        leave()
+    return ending.exit_code
+
+
+async def _recorded(
+    work: Assembly,
+    runner: RunnerLike,
+    infra: SharedInfra,
+    report: JsonReport | TextReport,
+    recording: Recording | None,
+) -> Ending:
+    if recording is None:
+        return await coordinate(work, runner, infra, report)
+    async with recording.journal:
+        try:
+            await recording.journal.describe(recording.run_id, recording.made_of)
+        except CarpoolError as error:
+            return Ending(error=error)
+        return await coordinate(work, runner, infra, report, recording)
+
+
+_EXPECTED = (CarpoolError, ValueError, OSError)

@@ -1,0 +1,135 @@
+"""``carpool resume``: a run on record goes on where it was cut off; what was finished is not paid for again."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from functools import partial
+from typing import Annotated, Any
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+from msgspec.structs import asdict, replace
+
+from ..durable import Journal, RunHeader
+from ..errors import JournalError
+from ..infra import SharedInfra
+from ..patterns import ResumePreview
+from ..types import BudgetLimits, TokenAccounting
+from .amounts import counted, dollars, limits
+from .assembly import Assembly, assemble
+from .flags import AddBudget, Flags
+from .performing import Recording, perform
+from .recording import JournalFlag, journal_at, run_called
+from .runner_by_name import runner_by_name
+from .terminal import OutputClosedError, Screen, on_one_line
+from .usage import DONE, FAILED, UsageError
+
+__all__ = ["added", "resume"]
+
+
+def resume(
+    run: Annotated[str, Parameter(help="The run: its id, the beginning of it, or last.")],
+    /,
+    *,
+    add_budget: AddBudget = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Only say what would be used again, and what the rest costs at most.")
+    ] = False,
+    json: Annotated[bool, Parameter(negative="", help="JSON lines on stdout, as of run.")] = False,
+    quiet: Annotated[bool, Parameter(negative="", help="Only the answer; with --json only the result.")] = False,
+    journal: JournalFlag = None,
+) -> int:
+    """Go on with a run."""
+    try:
+        header, in_vain = anyio.run(partial(_look_up, journal_at(journal), run))
+        flags, stdin = _made_of(header)
+        work, runner = assemble(flags, stdin), runner_by_name(flags.runner)
+        budget = added(flags.budget if header.epoch == 0 else header.limits, add_budget or BudgetLimits())
+        if dry_run:
+            seen = anyio.run(partial(_preview, journal_at(journal), header.run_id, work))
+            return _tell(seen, budget, as_json=json)
+    except JournalError as error:
+        Screen().say(("carpool resume: ", "red"), (on_one_line(str(error)), ""), wrap=True)
+        return FAILED
+    recording = Recording(journal_at(journal), header.run_id, {}, in_vain)
+    return perform("resume", work, runner, dataclasses.replace(flags, json=json, quiet=quiet), budget, recording)
+
+
+def added(budget: BudgetLimits, more: BudgetLimits) -> BudgetLimits:
+    """``budget`` with ``more`` on top; where there is no limit, there is none to raise."""
+    sums: dict[str, Any] = {}
+    for name, extra in asdict(more).items():
+        before = getattr(budget, name)
+        if name.startswith("max_") and extra is not None and before is not None:
+            sums[name] = before + extra
+    return replace(budget, **sums)
+
+
+async def _look_up(journal: Journal, typed: str) -> tuple[RunHeader, TokenAccounting]:
+    async with journal:
+        header = await run_called(journal, typed)
+        history = (await journal.read(header.run_id)).history()
+        history.lose()
+        return header, sum((fate.in_vain for fate in history.fates.values()), TokenAccounting())
+
+
+def _made_of(header: RunHeader) -> tuple[Flags, bytes]:
+    """What the run was made of, in the folder where it was made."""
+    about = header.about
+    if "flags" not in about:
+        raise UsageError(
+            f"run {header.run_id} was not made by carpool run; resume it in Python, where its pattern is: "
+            f"pattern.run(…, run_id={header.run_id!r}, infra=SharedInfra(journal=…))"
+        )
+    try:
+        os.chdir(about["cwd"])
+        return msgspec.convert(about["flags"], Flags), about.get("stdin", "").encode()
+    except OSError as error:
+        raise UsageError(f"run {header.run_id} was made in {about['cwd']}: {error.strerror}") from None
+    except (msgspec.ValidationError, KeyError) as error:
+        raise UsageError(f"run {header.run_id} was made by another version of carpool: {error}") from None
+
+
+async def _preview(journal: Journal, run_id: str, work: Assembly) -> ResumePreview:
+    async with journal:
+        infra = SharedInfra(journal=journal)
+        return await work.pattern.resume_preview(work.task, run_id=run_id, infra=infra, **work.inputs)
+
+
+def _tell(seen: ResumePreview, budget: BudgetLimits, *, as_json: bool) -> int:
+    screen = Screen()
+    try:
+        if as_json:
+            fields = {"kind": "resume_preview", **msgspec.to_builtins(seen), "budget": msgspec.to_builtins(budget)}
+            screen.answer(msgspec.json.encode(fields).decode())
+        else:
+            screen.answer("\n".join(f"{label:<8}{text}" for label, text in _rows(seen, budget)))
+    except OutputClosedError:
+        return FAILED
+    return DONE
+
+
+def _rows(seen: ResumePreview, budget: BudgetLimits) -> list[tuple[str, str]]:
+    counts = [
+        (seen.completed, "completed"),
+        (seen.lost, "lost"),
+        (seen.failed, "failed"),
+        (seen.cancelled, "cancelled"),
+    ]
+    held = " · ".join(f"{number:,} {what}" for number, what in counts if number) or "nothing was started"
+    left = "no bound" if seen.agents_max is None else f"{counted(seen.agents_max, 'start')} at most"
+    worst = f"{seen.spend.total_tokens:,} tokens · {dollars(seen.spend.cost_usd)} at most"
+    if seen.unestimated and seen.agents_max != 0:
+        worst = f"not known: no estimate for {', '.join(seen.unestimated)}"
+    spent = seen.spent
+    return [
+        ("run", f"{seen.run_id}; nothing is started"),
+        ("holds", held),
+        ("reused", counted(seen.reused, "agent")),
+        ("to run", left),
+        ("costs", worst),
+        ("spent", f"{spent.total_tokens:,} tokens · {dollars(spent.cost_usd)} so far"),
+        ("budget", "none" if budget.is_unbounded else limits(budget)),
+    ]

@@ -1,0 +1,142 @@
+"""``carpool show``: one run as a tree of its agents, with what each cost and how long it took; or one agent of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from ..durable import AgentRecord, Journal, RunDocument, document_of
+from ..types import TokenAccounting
+from .amounts import counted, dollars, limits, seconds
+from .recording import JournalFlag, run_called, with_journal
+from .terminal import OutputClosedError, Screen, harmless, harmless_json, on_one_line
+from .usage import DONE, FAILED, UsageError
+
+__all__ = ["show"]
+
+_SIGNS = {"completed": "✓", "failed": "✗", "cancelled": "–", "lost": "!", "running": "…"}
+
+
+def show(
+    run: Annotated[str, Parameter(help="The run: its id, the beginning of it, or last.")],
+    agent: Annotated[
+        str | None, Parameter(help="An agent of it, by name or path: its task, its answer, its error.")
+    ] = None,
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative="", help="As JSON, on one line.")] = False,
+    journal: JournalFlag = None,
+) -> int:
+    """Show a run."""
+
+    async def work(journal: Journal, screen: Screen) -> int:
+        header = await run_called(journal, run)
+        document = document_of(await journal.read(header.run_id), live=journal.is_live(header))
+        try:
+            if agent is not None:
+                for record in _agents_called(document, agent):
+                    screen.answer(_json(record) if json else _agent(record))
+            elif json:
+                screen.answer(_json(msgspec.structs.replace(document, events=[])))
+            else:
+                screen.answer("\n".join([*_head(document), "", *_tree(document)]).rstrip())
+        except OutputClosedError:
+            return FAILED
+        return DONE
+
+    return with_journal("show", journal, work)
+
+
+def _json(value: RunDocument | AgentRecord) -> str:
+    return harmless_json(msgspec.json.encode(value, enc_hook=repr).decode())
+
+
+def _head(document: RunDocument) -> list[str]:
+    rows = [
+        ("run", f"{document.run_id} · {document.pattern.replace('_', '-')} · {document.status.replace('_', ' ')}"),
+        ("task", on_one_line(document.task) or "none"),
+        ("agents", _counts(document)),
+        ("spent", _spent(document.spent) or "nothing"),
+        ("budget", "none" if document.limits.is_unbounded else limits(document.limits)),
+        ("time", _times(document)),
+    ]
+    return [f"{label:<8}{text}" for label, text in rows]
+
+
+def _counts(document: RunDocument) -> str:
+    numbers = Counter(agent.status for agent in document.agents)
+    told = [f"{numbers[status]:,} {status}" for status in _SIGNS if numbers[status]]
+    starts = sum(agent.starts for agent in document.agents)
+    return " · ".join([counted(starts, "start"), *told])
+
+
+def _times(document: RunDocument) -> str:
+    began = f"began {document.created.astimezone():%Y-%m-%d %H:%M:%S}"
+    took = f"{seconds(document.duration_ms / 1e3)} at work" if document.duration_ms else "no process has ended it"
+    processes = f" · in {document.processes} processes" if document.processes > 1 else ""
+    return f"{began} · {took}{processes}"
+
+
+def _tree(document: RunDocument) -> list[str]:
+    """Every agent under the patterns, and the agents, that it stands in; siblings by their first start."""
+    tree: dict[str, list[str]] = {}
+    agents = {agent.path: agent for agent in document.agents}
+    for path in agents:
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            above, place = "/".join(parts[: depth - 1]), "/".join(parts[:depth])
+            if place not in tree.setdefault(above, []):
+                tree[above].append(place)
+    width = min(40, max((2 * path.count("/") + len(path.rpartition("/")[2]) for path in agents), default=0))
+    lines: list[str] = []
+    stack = [(place, 0) for place in reversed(tree.get("", []))]
+    while stack:
+        place, depth = stack.pop()
+        name = on_one_line(place.rpartition("/")[2])
+        agent = agents.get(place)
+        lines.append("  " * depth + name if agent is None else _line(agent, name, depth, width))
+        stack += [(below, depth + 1) for below in reversed(tree.get(place, []))]
+    return lines
+
+
+def _line(agent: AgentRecord, name: str, depth: int, width: int) -> str:
+    indented = "  " * depth + f"{_SIGNS[agent.status]} {name}"
+    took = seconds((agent.ended - agent.began).total_seconds()) if agent.ended is not None else ""
+    notes = [_spent(agent.spent)]
+    if agent.status in ("lost", "running", "cancelled"):
+        notes.append(agent.status)
+    if agent.starts > 1:
+        notes.append(counted(agent.starts, "start"))
+    if agent.output is not None and agent.output.error is not None:
+        notes.append(on_one_line(agent.output.error))
+    return f"{indented:<{width + 4}}  {took:>8}  {' · '.join(note for note in notes if note)}".rstrip()
+
+
+def _spent(tokens: TokenAccounting) -> str:
+    if tokens == TokenAccounting():
+        return ""
+    price = dollars(tokens.cost_usd) if tokens.priced else "price unknown"
+    return f"{tokens.total_tokens:,} tokens" + (f" · {price}" if tokens.cost_usd or not tokens.priced else "")
+
+
+def _agents_called(document: RunDocument, typed: str) -> list[AgentRecord]:
+    found = [agent for agent in document.agents if typed in (agent.name, agent.path)]
+    if not found:
+        names = ", ".join(on_one_line(agent.name) for agent in document.agents[:8]) or "none"
+        raise UsageError(f"no agent {typed!r} in run {document.run_id}; there are: {names}")
+    return found
+
+
+def _agent(agent: AgentRecord) -> str:
+    parts = [f"{agent.path} · {agent.status} · {_spent(agent.spent) or 'nothing spent'}"]
+    if agent.spec is not None and agent.spec.system_prompt:
+        parts.append(f"system prompt:\n{harmless(agent.spec.system_prompt)}")
+    parts.append(f"task:\n{harmless(agent.task)}")
+    if agent.output is not None and agent.output.answer:
+        parts.append(f"answer:\n{harmless(agent.output.answer)}")
+    if agent.output is not None and agent.output.error is not None:
+        parts.append(f"error:\n{harmless(agent.output.error)}")
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,262 @@
+"""Runs on record: listed, looked at, gone on with, cancelled, exported and removed, each by its id."""
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = ("run", "--task", "What about cats?", "--items", "*.md", "--runner", "agents:paid")
+SLOW = ("run", "--task", "t", "--items", "*.md", "--runner", "agents:first_only", "--max-concurrent", "1")
+
+
+@pytest.fixture
+def recorded(typed) -> str:
+    """The id of a run on record."""
+    return typed(*RUN, "--json").lines[-1]["run_id"]
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.05)
+
+
+def test_every_run_is_recorded_where_only_its_user_can_read_it(typed, folder: Path) -> None:
+    typed(*RUN)
+    files = sorted((folder / "state" / "carpool").iterdir())
+
+    assert "runs.db" in {file.name for file in files}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert stat.S_IMODE((folder / "state" / "carpool").stat().st_mode) == 0o700
+
+
+def test_a_run_says_under_which_id_it_is_recorded(typed) -> None:
+    told = typed(*RUN).err.splitlines()[-1]
+
+    assert told.startswith("run     ")
+    assert told.split()[1] in typed("ps").out
+
+
+def test_no_journal_records_nothing(typed, folder: Path) -> None:
+    ended = typed(*RUN, "--no-journal")
+
+    assert ended.code == 0
+    assert "run     " not in ended.err
+    assert not (folder / "state").exists()
+    assert "no runs yet" in typed("ps").err
+
+
+def test_a_journal_elsewhere_by_flag_or_environment_where_the_flag_wins(typed, folder, monkeypatch) -> None:
+    monkeypatch.setenv("CARPOOL_JOURNAL", str(folder / "environment.db"))
+    typed(*RUN)
+    typed(*RUN, "--journal", "flag.db")
+
+    assert len(typed("ps", "--json").lines) == 1
+    assert len(typed("ps", "--json", "--journal", "flag.db").lines) == 1
+    assert (folder / "environment.db").exists()
+
+
+def test_ps_tells_of_each_run_the_latest_first(typed, recorded: str) -> None:
+    later = typed(*RUN, "--budget", "2 agents", "--json").lines[-1]["run_id"]
+    lines = typed("ps").out.splitlines()
+
+    assert lines[0].split() == ["RUN", "STATUS", "PATTERN", "AGENTS", "TOKENS", "COST", "TIME", "BEGAN", "TASK"]
+    assert [line.split()[0] for line in lines[1:]] == [later, recorded]
+    assert "budget exhausted" in lines[1]
+    assert "4 of 4     480   $0.05" in lines[2]
+
+
+def test_ps_as_json_has_what_the_table_has(typed, recorded: str) -> None:
+    (run,) = typed("ps", "--json").lines
+
+    assert (run["run_id"], run["status"], run["completed"]) == (recorded, "completed", 4)
+    assert run["spent"]["input_tokens"] == 400
+
+
+def test_show_draws_the_tree_of_agents_with_what_each_cost(typed, recorded: str) -> None:
+    shown = typed("show", recorded).out
+
+    assert f"run     {recorded} · map-reduce · completed" in shown
+    assert "agents  4 starts · 4 completed" in shown
+    assert "spent   480 tokens · $0.05" in shown
+    tree = shown.partition("map_reduce\n")[2].splitlines()
+    assert [line.split()[1] for line in tree] == ["mapper_0", "mapper_1", "mapper_2", "reducer"]
+    assert all("120 tokens · $0.0125" in line for line in tree)
+
+
+def test_show_an_agent_tells_what_it_was_asked_and_what_it_answered(typed, recorded: str) -> None:
+    shown = typed("show", recorded, "mapper_1").out
+
+    assert "Cats are number" in shown
+    assert "answer of mapper_1" in shown
+    assert "Answer the task from this item alone" in shown
+
+
+def test_what_agents_said_can_not_move_the_cursor_of_who_looks_back(typed) -> None:
+    typed("run", "--task", "t", "--items", "one.md", "--runner", "agents:forges", "--quiet")
+
+    for shown in (typed("show", "last", "mapper_0"), typed("show", "last"), typed("events", "last")):
+        assert "\x1b" not in shown.out
+    assert "\\x1b" in typed("show", "last", "mapper_0").out
+
+
+@pytest.mark.parametrize("command", [("show",), ("events",), ("cancel",), ("rm",), ("export",), ("resume",)])
+def test_a_run_that_is_not_there_is_a_line_that_says_where_to_look(typed, recorded: str, command) -> None:
+    ended = typed(*command, "nobody")
+
+    assert ended.code == 2
+    assert "no run 'nobody' in this journal; carpool ps lists them" in ended.err
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id_unless_two_begin_like_that(typed, recorded: str) -> None:
+    assert recorded in typed("show", recorded[:6]).out
+    typed(*RUN)
+    ended = typed("show", "")
+
+    assert ended.code == 2
+
+
+def test_events_are_printed_as_lines_or_as_json(typed, recorded: str) -> None:
+    assert "finished  reducer" in typed("events", recorded).out
+    lines = typed("events", recorded, "--json").lines
+
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert lines[0]["kind"] == "run_started"
+    assert lines[-1]["kind"] == "run_finished"
+    assert sum(line["kind"] == "agent_finished" for line in lines) == 4
+
+
+def test_an_export_is_one_json_document(typed, recorded: str, folder: Path) -> None:
+    printed = json.loads(typed("export", recorded).out)
+    typed("export", recorded, "-o", "run.json")
+
+    assert json.loads((folder / "run.json").read_text()) == printed
+    assert printed["run_id"] == recorded
+    assert [agent["status"] for agent in printed["agents"]] == ["completed"] * 4
+    assert printed["agents"][0]["output"]["answer"] == "answer of mapper_0"
+
+
+def test_a_removed_run_is_gone(typed, recorded: str) -> None:
+    assert typed("rm", recorded).code == 0
+    assert typed("ps", "--json").lines == []
+
+
+def test_a_run_that_its_budget_stopped_goes_on_with_more_and_pays_only_for_the_rest(typed) -> None:
+    stopped = typed(*RUN, "--budget", "2 agents", "--json").lines[-1]
+    run_id = stopped["run_id"]
+    ended = typed("resume", run_id, "--add-budget", "5 agents", "--json")
+    result, kinds = ended.lines[-1], [line["kind"] for line in ended.lines]
+
+    assert stopped["stop_reason"] == "budget_exhausted"
+    assert (ended.code, result["stop_reason"], result["run_id"]) == (0, "completed", run_id)
+    assert kinds.count("agent_replayed") == 2
+    assert kinds.count("agent_started") == 2
+    assert result["budget"]["agents_started"] == 4
+    assert "budget  7 agents" in typed("show", run_id).out
+    assert len(typed("ps", "--json").lines) == 1
+
+
+def test_a_dry_run_tells_what_is_left_and_starts_nothing(typed) -> None:
+    run_id = typed(*RUN, "--budget", "2 agents", "--estimate", "100 input tokens, 20 output tokens", "--json").lines[
+        -1
+    ]["run_id"]
+    told = typed("resume", run_id, "--dry-run", "--add-budget", "5 agents").out
+
+    assert "holds   2 completed" in told
+    assert "reused  1 agent\n" in told  # the reducer has seen one answer, and is to see three
+    assert "to run  3 starts at most" in told
+    assert "costs   360 tokens · $0 at most" in told
+    assert "budget  7 agents" in told
+    assert typed("ps", "--json").lines[0]["epoch"] == 1
+
+
+def test_a_finished_run_resumed_starts_nobody_and_answers_the_same(typed, recorded: str) -> None:
+    ended = typed("resume", recorded, "--json")
+
+    assert ended.lines[-1]["answer"] == "answer of reducer"
+    assert not [line for line in ended.lines if line["kind"] == "agent_started"]
+
+
+def test_a_changed_item_runs_again_and_no_other(typed, recorded: str, folder: Path) -> None:
+    (folder / "two.md").write_text("Cats are number two hundred.")
+    lines = typed("resume", recorded, "--json").lines
+
+    assert [line["agent"] for line in lines if line["kind"] == "agent_started"] == ["mapper_2"]
+
+
+def test_items_that_came_by_stdin_are_on_record_too(typed, monkeypatch) -> None:
+    from io import BytesIO
+    from types import SimpleNamespace
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=BytesIO(b"one\ntwo\n")))
+    run = ("run", "--task", "t", "--items", "-", "--runner", "agents:paid", "--budget", "1 agent", "--json")
+    run_id = typed(*run).lines[-1]["run_id"]
+    result = typed("resume", run_id, "--add-budget", "9 agents", "--json").lines[-1]
+
+    assert [output["name"] for output in result["map_outputs"]] == ["mapper_0", "mapper_1"]
+    assert result["all_succeeded"]
+
+
+def test_a_run_is_resumed_in_the_folder_where_it_was_made(typed, recorded: str, folder: Path, monkeypatch) -> None:
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+
+    assert typed("resume", recorded, "--quiet").out == "answer of reducer\n"
+
+
+def test_killed_runs_are_interrupted_and_go_on(started, typed, folder: Path) -> None:
+    process = started(*SLOW, "--json")
+    line = next(line for line in process.stdout if '"agent_finished"' in line)
+    run_id = json.loads(line)["run"]
+    until(lambda: len([e for e in typed("events", run_id, "--json").lines if e["kind"] == "agent_started"]) == 2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    assert "interrupted" in typed("ps").out
+    assert "! mapper_1" in typed("show", run_id).out
+    (folder / "agents.py").write_text((folder / "agents.py").read_text().replace("sleep(600)", "sleep(0)"))
+    assert "1 lost" in typed("resume", run_id, "--dry-run").out
+    lines = typed("resume", run_id, "--json").lines
+    assert [line["agent"] for line in lines if line["kind"] == "agent_replayed"] == ["mapper_0"]
+
+
+def test_a_running_run_can_be_watched_and_cancelled_from_another_process(started, typed) -> None:
+    process = started(*SLOW, "--json")
+    run_id = json.loads(process.stdout.readline())["run"]
+    follower = started("events", run_id, "--follow")
+    until(lambda: "running" in typed("ps").out)
+    in_use = typed("resume", run_id)
+    gone = typed("rm", run_id)
+    assert typed("cancel", run_id).code == 0
+    out, _ = process.communicate(timeout=15)
+
+    assert (in_use.code, gone.code) == (1, 1)
+    assert "is in use by process" in in_use.err
+    assert process.returncode == 130
+    assert json.loads(out.splitlines()[-1])["interrupted"]
+    assert "finished  mapper_0" in follower.communicate(timeout=15)[0]
+    assert typed("cancel", run_id).code == 1
+
+
+def test_a_journal_that_is_none_is_told_by_its_path(typed, folder: Path) -> None:
+    (folder / "text.db").write_text("this is no database, but it is long enough to look like a page of one" * 100)
+    ended = typed(*RUN, "--journal", "text.db")
+
+    assert ended.code == 1
+    assert "text.db" in ended.err
+    assert "JournalCorrupt" in ended.err
+
+
+def test_a_key_in_a_task_is_not_stored(typed, folder: Path) -> None:
+    key = "sk-" + "a1b2c3d4" * 5
+    typed("run", "--task", f"use {key}", "--items", "one.md", "--runner", "agents:paid")
+    stored = b"".join(file.read_bytes() for file in (folder / "state" / "carpool").iterdir())
+
+    assert key.encode() not in stored
+    assert sqlite3.connect(folder / "state" / "carpool" / "runs.db").execute("SELECT count(*) FROM rows").fetchone()[0]
