@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "carpool"
 # Who may ask for a start: the budget defines it, infra offers it to callers, the door asks.
 MAY_BEGIN = {"budget", "infra", "spawn"}
 # Who may call a runner: the door, and runners that wrap another one.
-MAY_RUN = {"runners", "spawn", "testing"}
+MAY_RUN = {"runners", "spawn", "telemetry", "testing"}
 
 BEGIN = {"begin_or_wait", "try_begin_agent"}
 RUN = {"call_runner", "run_function"}  # a runner as a plain function, and what makes it one
