@@ -1,4 +1,4 @@
-"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|journal|telemetry|imports|steps …] [--json FILE] [--quick]``."""
+"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|journal|telemetry|imports|steps …] [--quick]``."""
 
 from __future__ import annotations
 
