@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ..actions import Tier, ToolSchema
 from ..errors import ConfigError, ToolError
 from ..schemas import checker
-from .environment import environment
-from .process import Ended, run_bounded
+from .environment import ENVIRONMENT, environment
+from .pipes import Head
+from .process import how, run_bounded, with_complaint
 from .template import CommandTemplate
 from .tool import Prepared, Tool
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CommandTool"]
 
-ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
-"""What a command gets to know by default: where programs are, and how to write letters and times. Not ``HOME``,
-where credentials lie."""
-
 
 class CommandTool(Tool):
     """Runs a program and returns what it wrote to standard output, as text.
@@ -38,10 +35,9 @@ class CommandTool(Tool):
     Its output is read to the end and kept up to ``max_output_bytes``; what was left out is counted at the end of the
     text. Bytes that are no UTF-8 become replacement characters. Standard error is shown on failure only.
 
-    When the call ends, SIGKILL goes to the command's process group, after SIGTERM and ``grace_s`` seconds if the
-    command itself had not ended. When this process dies, a guard kills the group (best effort). What starts a
-    session of its own (``setsid``, a daemon) leaves the group and is not caught: run such commands in a container.
-    POSIX only.
+    When the call ends, so do all descendants of the command, daemons too: by SIGKILL, after SIGTERM and ``grace_s``
+    seconds if the command itself had not ended. When this process dies, they are killed at once. ``keeper`` says how,
+    and that outside Linux it is the command's process group alone. POSIX only.
     """
 
     def __init__(
@@ -97,7 +93,7 @@ class CommandTool(Tool):
         return lambda: self._run(argv, stdin, folder)
 
     async def _run(self, argv: list[str], stdin: bytes, folder: str | None) -> str:
-        name = self.schema.name
+        name, output = self.schema.name, Head(self._most_bytes)
         try:
             ended = await run_bounded(
                 argv,
@@ -106,16 +102,18 @@ class CommandTool(Tool):
                 env=environment(self._env),
                 timeout_s=self._timeout_s,
                 grace_s=self._grace_s,
-                most_bytes=self._most_bytes,
+                take=output.take,
             )
         except OSError as error:
             what = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
             raise ToolError(name, f"{argv[0]} could not be started: {error.strerror}{what}") from error
         if ended.timed_out:
-            raise TimeoutError(f"no end within {self._timeout_s:g} s{_told(ended)}")
+            raise TimeoutError(
+                f"no end within {self._timeout_s:g} s{f': {ended.complaint}' if ended.complaint else ''}"
+            )
         if ended.code not in self._success_codes:
-            raise ToolError(name, f"{_how(ended.code)}{_told(ended)}")
-        return ended.output
+            raise ToolError(name, with_complaint(how(ended), ended))
+        return output.text()
 
 
 def _check_bounds(name: str, timeout_s: float, grace_s: float, most_bytes: int) -> None:
@@ -123,18 +121,3 @@ def _check_bounds(name: str, timeout_s: float, grace_s: float, most_bytes: int) 
         raise ConfigError(f"tool {name!r}: commands need process groups, which this system does not have")
     if not timeout_s > 0 or not grace_s >= 0 or most_bytes < 0:
         raise ConfigError(f"tool {name!r}: timeout_s must be above 0, grace_s and max_output_bytes not below")
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    import signal
-
-    try:
-        return f"ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"ended by signal {-code}"
-
-
-def _told(ended: Ended) -> str:
-    return f": {ended.complaint}" if ended.complaint else ""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-__all__ = ["environment"]
+__all__ = ["ENVIRONMENT", "environment"]
+
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
+"""What a command gets to know by default: where programs are, and how to write letters and times. Not ``HOME``,
+where credentials lie."""
 
 
 def environment(allowed: Iterable[str]) -> dict[str, str]:

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 
 import anyio
 
-__all__ = ["Head", "Tail", "drain", "feed", "open_pipe"]
+__all__ = ["Head", "PipeEnd", "Tail", "drain", "feed", "open_pipe", "pour"]
 
 _CHUNK = 65_536
 
 
-def open_pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
-    """A pipe, its ends to be closed by who they belong to."""
-    read_end, write_end = os.pipe()
-    readers.callback(os.close, read_end)
-    writers.callback(os.close, write_end)
+class PipeEnd:
+    """One end of a pipe. Closing it again does nothing, so that its number can't hit who got it next."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        number, self.number = self.number, -1
+        if number >= 0:
+            os.close(number)
+
+
+def open_pipe(readers: ExitStack, writers: ExitStack) -> tuple[PipeEnd, PipeEnd]:
+    """A pipe, its ends to be closed by who they belong to, or before.
+
+    :raises OSError: when there are too many open files.
+    """
+    read_end, write_end = map(PipeEnd, os.pipe())
+    readers.callback(read_end.close)
+    writers.callback(write_end.close)
     return read_end, write_end
 
 
@@ -35,25 +50,23 @@ async def drain(pipe: int, take: Callable[[bytes], None]) -> None:
         take(chunk)
 
 
-async def feed(pipe: int, data: bytes) -> None:
-    with _closing(pipe), suppress(BrokenPipeError):
-        os.set_blocking(pipe, False)
-        rest = memoryview(data)
-        while rest:
-            await anyio.wait_writable(pipe)
-            with suppress(BlockingIOError):
-                rest = rest[os.write(pipe, rest[:_CHUNK]) :]
-
-
-@contextmanager
-def _closing(pipe: int) -> Generator[None]:
-    """Afterwards a read from the other end sees the end; ``pipe`` stays a number that its owner may close."""
+async def feed(pipe: PipeEnd, data: bytes) -> None:
+    """Write ``data`` and close; who does not want to read it all need not."""
     try:
-        yield
+        await pour(pipe, data)
     finally:
-        nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        os.dup2(nothing, pipe, inheritable=False)
-        os.close(nothing)
+        pipe.close()
+
+
+async def pour(pipe: PipeEnd, data: bytes) -> None:
+    """Write ``data``, or as much of it as is read before the other end closes."""
+    os.set_blocking(pipe.number, False)
+    rest = memoryview(data)
+    with suppress(BrokenPipeError):
+        while rest:
+            await anyio.wait_writable(pipe.number)
+            with suppress(BlockingIOError):
+                rest = rest[os.write(pipe.number, rest[:_CHUNK]) :]
 
 
 class Head:
@@ -68,6 +81,10 @@ class Head:
         room = self._most - len(self._kept)
         self._kept += chunk[:room]
         self._left_out += max(0, len(chunk) - room)
+
+    @property
+    def left_out(self) -> int:
+        return self._left_out
 
     def text(self) -> str:
         text = self._kept.decode("utf-8", "replace")

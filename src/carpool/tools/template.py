@@ -1,18 +1,14 @@
-"""The arguments of a command, and the places of parameters in them."""
+"""The arguments of a tool that is a command, and the places of its parameters in them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, NoReturn, cast
 
-import msgspec
-
 from ..errors import ConfigError
+from .places import Part, as_text, filled_argument, names_in, parts_of
 
 __all__ = ["CommandTemplate"]
-
-_PLACE = r"\{\{|\}\}|\{([A-Za-z_]\w*)\}|[{}]"
 
 
 class CommandTemplate:
@@ -31,12 +27,13 @@ class CommandTemplate:
         if isinstance(argv, str) or not argv or not all(isinstance(each, str) for each in argv):
             self._refuse("argv is a list of strings, the program first; there is no shell to split a string")
         self._parts = [self._parsed(each) for each in argv]
-        if not argv[0] or any(is_name for _, is_name in self._parts[0]):
+        if not argv[0] or names_in(self._parts[:1]):
             self._refuse("the program itself is fixed: its place in argv takes no parameter")
         self._stdin = stdin
         self._options = options
-        names = {text for element in self._parts for text, is_name in element if is_name}
-        names |= {stdin} if stdin is not None else set()
+        names = names_in(self._parts)
+        if stdin is not None:
+            names.add(stdin)
         self._strings_only = parameters is None
         self.parameters = _strings(names) if parameters is None else parameters
         self._names_agree(names)
@@ -49,21 +46,20 @@ class CommandTemplate:
         :raises ValueError: for a value that can't be an argument, or would be an option. It is not named.
         """
         self._fit(arguments)
-        values = {
-            key: _argument(key, value) for key, value in (self._defaults | arguments).items() if value is not None
-        }
+        try:
+            return self._filled(arguments)
+        except ValueError as error:
+            raise ValueError(f"arguments don't fit: {error}") from None
+
+    def _filled(self, arguments: dict[str, Any]) -> tuple[list[str], bytes]:
+        given = self._defaults | arguments
+        values = {key: as_text(key, value) for key, value in given.items() if value is not None}
         argv: list[str] = []
         options_ended = False
-        for element in self._parts:
-            if any(is_name and text not in values for text, is_name in element):
-                continue
-            filled = "".join(values[text] if is_name else text for text, is_name in element)
-            if filled.startswith("-") and not options_ended:
-                self._may_be_option(element)
-            if "\0" in filled:
-                raise ValueError(f"arguments don't fit: a NUL in {_names(element)} can't be passed to a program")
-            options_ended = options_ended or element == [("--", False)]
-            argv.append(filled)
+        for parts in self._parts:
+            if names_in([parts]) <= values.keys():
+                argv.append(filled_argument(parts, values, self._options, options_ended=options_ended))
+                options_ended = options_ended or parts == [Part("--", False)]
         return argv, values.get(self._stdin or "", "").encode("utf-8", "replace")
 
     def _fit(self, arguments: dict[str, Any]) -> None:
@@ -76,35 +72,14 @@ class CommandTemplate:
         if len(arguments) > len(known):
             raise ValueError(f"arguments don't fit: there is only {', '.join(known) or 'none'}")
 
-    def _may_be_option(self, element: list[tuple[str, bool]]) -> None:
-        """Refuse a value where an argument begins with it, unless it was declared."""
-        for text, is_name in element:
-            if not is_name and text:
-                return  # the template's own dash
-            if is_name and text not in self._options:
-                raise ValueError(f"arguments don't fit: {text!r} begins with '-', which would make it an option")
-            if is_name:
-                return
-
-    def _parsed(self, element: str) -> list[tuple[str, bool]]:
-        """Texts and names of parameters, in turn; a name is marked ``True``."""
-        if "\0" in element:
-            self._refuse("an argument has a NUL in it, which no program can be passed")
-        parts: list[tuple[str, bool]] = []
-        text, place = "", 0
-        for token in re.finditer(_PLACE, element):
-            text += element[place : token.start()]
-            place = token.end()
-            if token[1]:
-                parts += [(text, False)] if text else []
-                parts.append((token[1], True))
-                text = ""
-            elif len(token[0]) == 2:
-                text += token[0][0]
-            else:
-                self._refuse(f"{element!r} has a brace that is no {{parameter}}; double it to mean a brace")
-        text += element[place:]
-        return [*parts, (text, False)] if text or not parts else parts
+    def _parsed(self, element: str) -> list[Part]:
+        try:
+            parts = parts_of(element)
+        except ValueError as error:
+            self._refuse(str(error))
+        if dotted := [name for name in names_in([parts]) if "." in name]:
+            self._refuse(f"{element!r}: a parameter's name has no dot, as {dotted[0]!r} does")
+        return parts
 
     def _names_agree(self, names: set[str]) -> None:
         properties = self.parameters.get("properties", {})
@@ -129,17 +104,3 @@ def _strings(names: set[str]) -> dict[str, Any]:
         "required": ordered,
         "additionalProperties": False,
     }
-
-
-def _argument(name: str, value: Any) -> str:
-    """A string as it is; anything else as JSON writes it."""
-    try:
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        text.encode()
-    except (TypeError, ValueError, RecursionError):
-        raise ValueError(f"arguments don't fit: {name!r} can't be written as text") from None
-    return text
-
-
-def _names(element: list[tuple[str, bool]]) -> str:
-    return ", ".join(repr(text) for text, is_name in element if is_name)
