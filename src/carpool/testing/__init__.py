@@ -2,6 +2,7 @@
 
 from .bill import Bill, CallMade, Charge
 from .cancellation import Ended, Scenario, cancel_at_every_await
+from .fault_plan import FaultPlan, Strike
 from .patterns import check_pattern
 from .reply import Reply, Script
 from .scripted_runner import ScriptedRunner
@@ -14,10 +15,12 @@ __all__ = [
     "Charge",
     "Deadlock",
     "Ended",
+    "FaultPlan",
     "Reply",
     "Scenario",
     "Script",
     "ScriptedRunner",
+    "Strike",
     "VirtualClock",
     "cancel_at_every_await",
     "check_pattern",
