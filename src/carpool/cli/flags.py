@@ -220,4 +220,7 @@ class Flags:
     json: Annotated[
         bool, Parameter(group=_OUTPUT, help="JSON lines on stdout: every event, and the result as the last line.")
     ] = False
+    lines: Annotated[
+        bool, Parameter(group=_OUTPUT, help="On a terminal too, a line for each event instead of a live view.")
+    ] = False
     quiet: Annotated[bool, Parameter(group=_OUTPUT, help="Only the answer; with --json only the result.")] = False

@@ -56,11 +56,7 @@ def perform(
     """Run ``work`` to its end, or to the user's; the exit code."""
     infra = SharedInfra(budget=budget, journal=None if recording is None else recording.journal)
     screen = Screen()
-    report = (
-        JsonReport(screen, quiet=flags.quiet)
-        if flags.json
-        else TextReport(screen, work, budget, recording, quiet=flags.quiet)
-    )
+    report = _report(screen, work, flags, budget, recording)
     ending: Ending = anyio.run(partial(_recorded, work, runner, infra, report, recording))
     try:
         report.ended(ending, infra.log)
@@ -73,6 +69,19 @@ def perform(
     if ending.interrupted:
         leave()
     return ending.exit_code
+
+
+def _report(
+    screen: Screen, work: Assembly, flags: Flags, budget: BudgetLimits, recording: Recording | None
+) -> JsonReport | TextReport:
+    if flags.json:
+        return JsonReport(screen, quiet=flags.quiet)
+    if screen.terminal is None or flags.quiet or flags.lines:
+        return TextReport(screen, work, budget, recording, quiet=flags.quiet)
+    from .live_report import LiveReport
+
+    expected = work.pattern.plan(work.task, **work.inputs).agents_min
+    return LiveReport(screen, screen.terminal, work, budget, recording, expected)
 
 
 async def _recorded(

@@ -65,6 +65,11 @@ class Screen:
                 reconfigure(errors="backslashreplace")  # an ASCII terminal is no reason to lose an answer
 
     @property
+    def terminal(self) -> Console | None:
+        """stderr, if it is a terminal on which something can be drawn again and again."""
+        return self._console if self._console is not None and not self._console.is_dumb_terminal else None
+
+    @property
     def width(self) -> int | None:
         """Characters in a line of stderr, if that is a terminal."""
         return self._console.width if self._console else None
