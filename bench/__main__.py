@@ -1,4 +1,4 @@
-"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|journal|telemetry|imports|steps …] [--quick]``."""
+"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|journal|telemetry|progress|imports|steps …]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import imports, journal, overhead, overshoot, patterns, sleepers, steps, telemetry, tools
+from . import imports, journal, overhead, overshoot, patterns, progress, sleepers, steps, telemetry, tools
 
 BENCHES = {
     "overshoot": overshoot.measure,
@@ -19,6 +19,7 @@ BENCHES = {
     "tools": tools.measure,
     "journal": journal.measure,
     "telemetry": telemetry.measure,
+    "progress": progress.measure,
     "imports": imports.measure,
     "steps": steps.measure,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -40,9 +40,29 @@ def _sha256(content: list[Any]) -> str:
 
     try:
         text = msgspec.json.encode(content, enc_hook=_by_name, order="deterministic")
-    except UnicodeEncodeError:  # half a character, as some models emit
-        text = repr(msgspec.to_builtins(content, enc_hook=_by_name, order="deterministic")).encode(errors="replace")
+    except (UnicodeEncodeError, TypeError, RecursionError):
+        # Half a character, as some models emit; keys that JSON has not; what contains itself.
+        text = ascii(_spelled_out(content, 0)).encode()
     return sha256(text).hexdigest()
+
+
+def _spelled_out(value: Any, depth: int) -> Any:
+    """``value`` as what has the same ``ascii`` everywhere."""
+    if depth > _DEEPEST:
+        return "deeper"
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return sorted(ascii(_spelled_out(item, depth + 1)) for item in items)
+    if isinstance(value, list | tuple):
+        return [_spelled_out(item, depth + 1) for item in cast("list[Any]", value)]
+    if isinstance(value, set | frozenset):
+        return sorted(ascii(_spelled_out(item, depth + 1)) for item in cast("set[Any]", value))
+    if value is None or type(value) in _PLAINEST:
+        return value
+    known = msgspec.to_builtins(value, enc_hook=_by_name)
+    return known if type(known) in _PLAINEST else _by_name(value)
 
 
 def _by_name(value: Any) -> str:
@@ -51,3 +71,5 @@ def _by_name(value: Any) -> str:
 
 
 _PLAIN = AgentSpec("any", "")
+_PLAINEST = (str, int, float, bool, bytes)
+_DEEPEST = 200

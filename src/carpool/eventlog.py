@@ -96,10 +96,13 @@ class EventLog:
         arrived, position = Wakeup(), max(0, since)
         with self.waking(arrived.set):
             while True:
-                while position < len(self._events):
+                events = self._read()
+                numbered = len(events)
+                while position < numbered:
                     position += 1
-                    yield self._read()[position - 1]
-                await arrived.wait()
+                    yield events[position - 1]
+                if position >= len(events):
+                    await arrived.wait()
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Generator[None]:

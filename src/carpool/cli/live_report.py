@@ -60,12 +60,16 @@ class LiveReport(TextReport):
 
     def ended(self, ending: Ending, log: EventLog) -> None:
         """:raises OutputClosedError: when the answer can't be written; the bill is told all the same."""
-        if self._live is not None:
-            self._live.stop()
+        self.close()
         for place in self._board.bad:
             name = self._work.labels.get(place.agent, place.agent)
             self._screen.say((on_one_line(f"{place.state}: {name}: {place.note}"), "red"), wrap=True)
         super().ended(ending, log)
+
+    def close(self) -> None:
+        """Take the view off the screen."""
+        if self._live is not None:
+            self._live.stop()
 
     def _start(self) -> None:
         from rich.live import Live
