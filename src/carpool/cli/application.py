@@ -75,6 +75,9 @@ app = App(
 )
 app.command("carpool.cli.run:run", name="run", help=_RUN, help_epilogue=EXIT_CODES)
 app.command("carpool.cli.plan:plan", name="plan", help=_PLAN)
+app.command(
+    "carpool.cli.doctor:doctor", name="doctor", help="Say what can be used here, and what to install.", help_epilogue=""
+)
 app.command("carpool.cli.ps:ps", name="ps", help="List the runs on record, the latest first.", help_epilogue="")
 app.command("carpool.cli.show:show", name="show", help=_SHOW, help_epilogue="")
 app.command("carpool.cli.resume:resume", name="resume", help=_RESUME, help_epilogue=EXIT_CODES)

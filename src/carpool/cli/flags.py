@@ -136,14 +136,53 @@ class Flags:
     ] = ()
 
     runner: Annotated[
-        str,
+        str | None,
         Parameter(
             metavar="NAME",
+            env_var="CARPOOL_RUNNER",
             group=_WHO,
             help="extractive (the default): picks the best sentences, offline, free; no language model. "
             "Or module:attribute, a runner of your own, looked for in this folder too.",
         ),
-    ] = "extractive"
+    ] = None
+    model: Annotated[
+        str | None,
+        Parameter(
+            metavar="PROVIDER:NAME",
+            env_var="CARPOOL_MODEL",
+            group=_WHO,
+            help="Agents are calls of this language model: openai:…, openai-responses:…, anthropic:…. The key is "
+            "OPENAI_API_KEY or ANTHROPIC_API_KEY.",
+        ),
+    ] = None
+    base_url: Annotated[
+        str | None,
+        Parameter(
+            metavar="URL",
+            env_var="CARPOOL_BASE_URL",
+            group=_WHO,
+            help="--model: where a server is that speaks the provider's protocol.",
+        ),
+    ] = None
+    command: Annotated[
+        str | None,
+        Parameter(
+            metavar="COMMAND",
+            group=_WHO,
+            help="Agents are starts of this command: the task on its standard input, the answer on its standard "
+            "output. No shell reads it.",
+        ),
+    ] = None
+    record: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE", group=_WHO, help="Keep every call of an agent in this cassette, and repeat those in it."
+        ),
+    ] = None
+    replay: Annotated[
+        str | None,
+        Parameter(metavar="FILE", group=_WHO, help="Repeat the calls in this cassette; nothing is asked of anybody."),
+    ] = None
     agent: Annotated[
         tuple[str, ...],
         Parameter(

@@ -22,7 +22,7 @@ from .assembly import Assembly, assemble
 from .flags import AddBudget, Flags
 from .performing import Recording, perform
 from .recording import JournalFlag, journal_at, run_called
-from .runner_by_name import runner_by_name
+from .runner_from import runner_from
 from .terminal import OutputClosedError, Screen, on_one_line
 from .usage import DONE, FAILED, UsageError
 
@@ -45,7 +45,7 @@ def resume(
     try:
         header, in_vain = anyio.run(partial(_look_up, journal_at(journal), run))
         flags, stdin = _made_of(header)
-        work, runner = assemble(flags, stdin), runner_by_name(flags.runner)
+        work, runner = assemble(flags, stdin), runner_from(flags)
         budget = added(flags.budget if header.epoch == 0 else header.limits, add_budget or BudgetLimits())
         if dry_run:
             seen = anyio.run(partial(_preview, journal_at(journal), header.run_id, work))

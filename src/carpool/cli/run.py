@@ -12,7 +12,7 @@ from .assembly import assemble
 from .flags import Flags
 from .performing import Recording, perform
 from .recording import JOURNAL, JournalFlag, journal_at
-from .runner_by_name import runner_by_name
+from .runner_from import runner_from
 
 __all__ = ["run"]
 
@@ -27,7 +27,7 @@ def run(
     ] = False,
 ) -> int:
     """Run a coordination of agents."""
-    runner = runner_by_name(flags.runner)
+    runner = runner_from(flags)
     stdin = sys.stdin.buffer.read() if flags.items == ("-",) else b""
     work = assemble(flags, stdin)
     recording = None

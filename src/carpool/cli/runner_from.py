@@ -1,0 +1,56 @@
+"""The runner that the flags ask for: one by name, a model, a command, or a cassette of earlier calls."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.util import find_spec
+
+from ..errors import ConfigError
+from ..runner import RunnerLike
+from .flags import Flags
+from .runner_by_name import runner_by_name
+from .usage import UsageError
+
+__all__ = ["runner_from"]
+
+
+def runner_from(flags: Flags) -> RunnerLike:
+    """:raises UsageError: when there is none, more than one, or what it needs is missing."""
+    named = [name for name in ("runner", "model", "command") if getattr(flags, name) is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(f'--{name}' for name in named)}: an agent has one runner; give one of them")
+    if flags.base_url is not None and flags.model is None:
+        raise UsageError("--base-url is for --model")
+    if flags.record is not None and flags.replay is not None:
+        raise UsageError("--record and --replay: a recording repeats what is in the cassette already; give one of them")
+    try:
+        return _from_cassette(flags)
+    except (ConfigError, ValueError) as error:
+        raise UsageError(str(error)) from None
+
+
+def _from_cassette(flags: Flags) -> RunnerLike:
+    if flags.replay is not None:
+        from ..runners.replay import ReplayRunner
+
+        return ReplayRunner(flags.replay)
+    if flags.record is not None:
+        from ..runners.recording import RecordingRunner
+
+        return RecordingRunner(_real(flags), flags.record)
+    return _real(flags)
+
+
+def _real(flags: Flags) -> RunnerLike:
+    if flags.model is not None:
+        if find_spec("pydantic_ai") is None:  # asked now, not by the first agent
+            raise UsageError("--model needs the extra models; run: pip install 'carpool[models]'")
+
+        from ..runners.model import ModelRunner
+
+        return ModelRunner(flags.model, base_url=flags.base_url)
+    if flags.command is not None:
+        from ..runners.command import CommandRunner
+
+        return CommandRunner(shlex.split(flags.command))
+    return runner_by_name(flags.runner or "extractive")

@@ -1,0 +1,67 @@
+"""Who does the agents' work: one by name, a model, a command, or a cassette of earlier calls; and never two of them."""
+
+import sys
+
+import pytest
+
+VOTE = ("run", "--pattern", "vote", "--agent", "a", "--agent", "b", "--task", "Hello")
+
+
+def test_an_agent_may_be_a_command(typed) -> None:
+    ended = typed(*VOTE, "--command", f"{sys.executable} -c 'print(input().upper())'", "--quiet")
+
+    assert (ended.code, ended.out) == (0, "YOU ARE A.\n")
+
+
+def test_what_was_recorded_is_replayed_without_its_runner(typed, folder) -> None:
+    recorded = typed(*VOTE, "--runner", "agents:paid", "--record", "team.jsonl", "--json").lines[-1]
+    (folder / "agents.py").unlink()
+    replayed = typed(*VOTE, "--replay", "team.jsonl", "--json").lines[-1]
+
+    assert replayed["answer"] == recorded["answer"]
+    assert replayed["usage"] == recorded["usage"]
+    assert replayed["exit_code"] == 0
+
+
+def test_a_call_that_was_not_recorded_fails_and_says_what_is_nearest(typed) -> None:
+    typed(*VOTE, "--runner", "agents:paid", "--record", "team.jsonl")
+    ended = typed(*VOTE[:-1], "Hullo", "--replay", "team.jsonl")
+
+    assert ended.code == 1
+    assert "Nearest is agent 'a'" in ended.err
+    assert "-Hello +Hullo" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--model", "openai:x", "--command", "ls"), "--model and --command: an agent has one runner"),
+        (("--runner", "extractive", "--command", "ls"), "--runner and --command: an agent has one runner"),
+        (("--base-url", "http://localhost"), "--base-url is for --model"),
+        (("--record", "a.jsonl", "--replay", "a.jsonl"), "--record and --replay"),
+        (("--command", "echo {nothing}"), "nothing"),
+        (("--command", "'"), "No closing quotation"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_starts(typed, flags, said: str) -> None:
+    ended = typed(*VOTE, *flags)
+
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_a_model_without_the_extra_says_what_to_install(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    import carpool.cli.runner_from as runner_from
+
+    monkeypatch.setattr(runner_from, "find_spec", lambda name: None)
+    ended = typed(*VOTE, "--model", "openai:x")
+
+    assert ended.code == 2
+    assert "pip install 'carpool[models]'" in ended.err
+
+
+def test_a_runner_may_stand_in_the_environment_where_the_flag_wins(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARPOOL_RUNNER", "agents:fails")
+
+    assert typed(*VOTE).code == 1
+    assert typed(*VOTE, "--runner", "agents:paid").code == 0
