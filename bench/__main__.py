@@ -1,4 +1,4 @@
-"""``python -m bench [overshoot|overhead|sleepers|patterns|tools|journal|telemetry|progress|imports|steps …]``."""
+"""``python -m bench [overshoot|overhead|patterns|tools|journal|models|…] [--json FILE] [--quick]``; ``--help`` names all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import imports, journal, overhead, overshoot, patterns, progress, sleepers, steps, telemetry, tools
+from . import imports, journal, models, overhead, overshoot, patterns, progress, sleepers, steps, telemetry, tools
 
 BENCHES = {
     "overshoot": overshoot.measure,
@@ -18,6 +18,7 @@ BENCHES = {
     "patterns": patterns.measure,
     "tools": tools.measure,
     "journal": journal.measure,
+    "models": models.measure,
     "telemetry": telemetry.measure,
     "progress": progress.measure,
     "imports": imports.measure,

@@ -52,7 +52,7 @@ CASES = (
 
 
 def measure(*, quick: bool = False) -> Report:
-    agents, rounds = (20, 2) if quick else (100, 11)
+    agents, rounds = (10, 1) if quick else (100, 11)
     measured = asyncio.run(_measured(agents, rounds))
     rows: list[list[Any]] = []
     targets: list[Target] = []
@@ -86,8 +86,8 @@ async def _measured(agents: int, rounds: int) -> dict[tuple[Case, str], list[flo
         async with AsyncExitStack() as stack:
             once = {case: await _contenders(case, provider.openai_url, provider.url, stack) for case in CASES}
             for turn in range(-1, rounds):  # the first warms up and is not counted
+                gc.collect()
                 for case, what in _in_turn(turn):
-                    gc.collect()
                     began = thread_time()
                     await once[case][what](agents)
                     if turn >= 0:

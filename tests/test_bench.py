@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    "bench", ["overshoot", "overhead", "sleepers", "patterns", "journal", "telemetry", "progress", "imports", "steps"]
+    "bench",
+    ["overshoot", "overhead", "sleepers", "patterns", "journal", "models", "telemetry", "progress", "imports", "steps"],
 )
 def test_a_quick_bench_prints_a_table_and_writes_it_as_json(bench: str, tmp_path: Path) -> None:
     file = tmp_path / "results.json"

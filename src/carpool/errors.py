@@ -12,6 +12,7 @@
     │   ├── UnknownRecipient      nobody of that name in this run
     │   ├── MailboxTimeout        nothing arrived in time
     │   └── MailboxFull           the recipient is not reading
+    ├── ModelError                a call of a language model came to nothing
     ├── PolicyDenied              a rule or a missing right forbids the action
     ├── ToolError                 a tool failed, was called wrongly, or does not exist
     ├── StateConflict             the state changed under a compare-and-set or a merge
@@ -31,7 +32,7 @@ text says what happened, with the numbers, and what to do next.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "AdvisorExhausted",
@@ -46,6 +47,7 @@ __all__ = [
     "MailboxError",
     "MailboxFull",
     "MailboxTimeout",
+    "ModelError",
     "NoOutput",
     "PolicyDenied",
     "RunInUse",
@@ -182,6 +184,40 @@ class MailboxFull(MailboxError):
         )
         self.names = names
         self.capacity = capacity
+
+
+_WHAT_TO_DO = {
+    "transient": "",
+    "quota": "; waiting does not help, the account needs credit or a higher limit",
+    "permanent": "; asking again does not help",
+}
+
+
+class ModelError(CarpoolError):
+    """A model call that came to nothing.
+
+    ``kind`` is ``"transient"`` (a rate limit, an overloaded or broken server, a lost connection: later it may work),
+    ``"quota"`` (no credit left) or ``"permanent"`` (a wrong key, model or request, an answer that can't be read).
+    ``status`` is the HTTP status, if there was one; ``retry_after_s`` what the provider asked to wait. ``refused``
+    says that the provider answered that it did nothing, or was never reached: then nothing is booked for the call.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["transient", "quota", "permanent"],
+        model: str,
+        text: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        refused: bool = False,
+    ) -> None:
+        super().__init__(f"{model}: {text}{_WHAT_TO_DO[kind]}")
+        self.kind = kind
+        self.model = model
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.refused = refused
 
 
 class PolicyDenied(CarpoolError):
