@@ -1,4 +1,4 @@
-"""``python -m bench [overshoot|overhead|patterns|tools|journal|models|…] [--json FILE] [--quick]``; ``--help`` names all."""
+"""``python -m bench [overshoot|overhead|patterns|journal|models|…] [--json FILE] [--quick]``; ``--help`` names all."""
 
 from __future__ import annotations
 

@@ -45,6 +45,7 @@ def commands(block: Block) -> Iterator[list[str]]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # where runs are recorded
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
