@@ -18,7 +18,7 @@ import carpool.cli
 DEADLINE_S = 20
 SOURCE = Path(__file__).parents[2] / "src"
 
-# Runners that the tests name as ``agents:name``.
+# Runners that the tests name as ``crew:name``.
 AGENTS = '''
 import sys
 import time
@@ -101,10 +101,10 @@ class Ended(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Three files to work on, and ``agents.py``; the current folder."""
+    """Three files to work on, and ``crew.py``; the current folder."""
     for name in ("one", "two", "three"):
         (tmp_path / f"{name}.md").write_text(f"Cats are number {name}. Dogs are not.")
-    (tmp_path / "agents.py").write_text(AGENTS)
+    (tmp_path / "crew.py").write_text(AGENTS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("CARPOOL_JOURNAL", raising=False)
@@ -115,7 +115,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     for name in set(sys.modules) - loaded:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]  # the next test has an ``agents.py`` of its own
+            del sys.modules[name]  # the next test has an ``crew.py`` of its own
 
 
 @pytest.fixture

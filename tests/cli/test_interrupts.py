@@ -33,7 +33,7 @@ def nobody() -> Iterator[int]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_prints_what_had_finished_and_what_it_cost(started, number: signal.Signals) -> None:
-    process = started(*RUN, "--runner", "agents:first_only")
+    process = started(*RUN, "--runner", "crew:first_only")
     wait_for(process, "finished  one.md", "started   two.md")
 
     process.send_signal(number)
@@ -51,7 +51,7 @@ def test_an_interruption_prints_what_had_finished_and_what_it_cost(started, numb
 
 
 def test_an_interruption_as_json_ends_with_what_there_was(started) -> None:
-    process = started(*RUN, "--runner", "agents:first_only", "--json")
+    process = started(*RUN, "--runner", "crew:first_only", "--json")
     seen = []
     while sum(line["kind"] == "agent_started" for line in seen) < 2:
         seen.append(json.loads(process.stdout.readline()))
@@ -66,7 +66,7 @@ def test_an_interruption_as_json_ends_with_what_there_was(started) -> None:
     assert [output["answer"] for output in result["outputs"]] == ["the first answer"]
 
 
-@pytest.mark.parametrize("runner", ["agents:swallows", "agents:InAThread"])
+@pytest.mark.parametrize("runner", ["crew:swallows", "crew:InAThread"])
 def test_an_agent_that_won_t_stop_does_not_keep_the_run_from_it(started, runner: str) -> None:
     process = started(*RUN, "--runner", runner)
     wait_for(process, "started   one.md", "started   two.md")
@@ -79,7 +79,7 @@ def test_an_agent_that_won_t_stop_does_not_keep_the_run_from_it(started, runner:
 
 
 def test_the_second_interruption_ends_even_an_agent_that_blocks_everything(started) -> None:
-    process = started("run", "--task", "x", "--pattern", "vote", "--agent", "a", "--runner", "agents:blocks")
+    process = started("run", "--task", "x", "--pattern", "vote", "--agent", "a", "--runner", "crew:blocks")
     wait_for(process, "blocking")
 
     # Signals that arrive together count once, so that two sent at once may be one.
@@ -92,7 +92,7 @@ def test_the_second_interruption_ends_even_an_agent_that_blocks_everything(start
 
 
 def test_an_ignored_signal_stays_ignored(started) -> None:
-    process = started(*RUN, "--runner", "agents:first_only", on_interrupt=signal.SIG_IGN)
+    process = started(*RUN, "--runner", "crew:first_only", on_interrupt=signal.SIG_IGN)
     wait_for(process, "started   two.md")
 
     process.send_signal(signal.SIGINT)
@@ -104,14 +104,14 @@ def test_an_ignored_signal_stays_ignored(started) -> None:
 
 
 def test_when_nobody_reads_the_events_the_run_is_stopped(started, nobody: int) -> None:
-    process = started(*RUN, "--runner", "agents:first_only", "--json", stdout=nobody)
+    process = started(*RUN, "--runner", "crew:first_only", "--json", stdout=nobody)
 
     assert process.stderr.read() == "carpool run: standard output could not be written: Broken pipe\n"
     assert process.wait() == 1
 
 
 def test_when_nobody_reads_the_answer_the_bill_is_told_all_the_same(started, nobody: int) -> None:
-    process = started(*RUN, "--runner", "agents:paid", stdout=nobody)
+    process = started(*RUN, "--runner", "crew:paid", stdout=nobody)
 
     err = process.stderr.read()
 
@@ -121,7 +121,7 @@ def test_when_nobody_reads_the_answer_the_bill_is_told_all_the_same(started, nob
 
 
 def test_when_nobody_reads_the_progress_the_answer_is_given(started, nobody: int) -> None:
-    process = started(*RUN, "--runner", "agents:paid", stderr=nobody)
+    process = started(*RUN, "--runner", "crew:paid", stderr=nobody)
 
     assert process.communicate()[0] == "answer of reducer\n"
     assert process.returncode == 0

@@ -4,7 +4,7 @@ import json
 
 from carpool.events import UnknownEvent, decode
 
-RUN = ("run", "--json", "--task", "What about cats?", "--runner", "agents:paid")
+RUN = ("run", "--json", "--task", "What about cats?", "--runner", "crew:paid")
 
 
 def test_every_line_but_the_last_is_an_event(typed) -> None:
@@ -51,7 +51,7 @@ def test_an_item_that_can_not_be_read_is_among_the_outputs(typed, folder) -> Non
 
 
 def test_what_agents_say_arrives_as_it_was_and_can_command_no_terminal(typed) -> None:
-    ended = typed("run", "--json", "--task", "x", "--runner", "agents:forges", "--pattern", "vote", "--agent", "a")
+    ended = typed("run", "--json", "--task", "x", "--runner", "crew:forges", "--pattern", "vote", "--agent", "a")
 
     assert ended.lines[-1]["answer"] == "\x1b]0;title\x07red \x1b[31m\u202egreen\x9b"
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & {*ended.out}

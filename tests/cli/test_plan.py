@@ -42,7 +42,7 @@ def test_no_file_is_read_and_no_agent_started(typed, folder) -> None:
     for name in ("one", "two", "three"):
         (folder / f"{name}.md").write_bytes(b"\0")
 
-    assert typed(*FILES, "--runner", "agents:fails").code == 0
+    assert typed(*FILES, "--runner", "crew:fails").code == 0
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-RUN = ("run", "--task", "What about cats?", "--items", "*.md", "--runner", "agents:paid")
-SLOW = ("run", "--task", "t", "--items", "*.md", "--runner", "agents:first_only", "--max-concurrent", "1")
+RUN = ("run", "--task", "What about cats?", "--items", "*.md", "--runner", "crew:paid")
+SLOW = ("run", "--task", "t", "--items", "*.md", "--runner", "crew:first_only", "--max-concurrent", "1")
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_show_an_agent_tells_what_it_was_asked_and_what_it_answered(typed, recor
 
 
 def test_what_agents_said_can_not_move_the_cursor_of_who_looks_back(typed) -> None:
-    typed("run", "--task", "t", "--items", "one.md", "--runner", "agents:forges", "--quiet")
+    typed("run", "--task", "t", "--items", "one.md", "--runner", "crew:forges", "--quiet")
 
     for shown in (typed("show", "last", "mapper_0"), typed("show", "last"), typed("events", "last")):
         assert "\x1b" not in shown.out
@@ -195,7 +195,7 @@ def test_items_that_came_by_stdin_are_on_record_too(typed, monkeypatch) -> None:
     from types import SimpleNamespace
 
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=BytesIO(b"one\ntwo\n")))
-    run = ("run", "--task", "t", "--items", "-", "--runner", "agents:paid", "--budget", "1 agent", "--json")
+    run = ("run", "--task", "t", "--items", "-", "--runner", "crew:paid", "--budget", "1 agent", "--json")
     run_id = typed(*run).lines[-1]["run_id"]
     result = typed("resume", run_id, "--add-budget", "9 agents", "--json").lines[-1]
 
@@ -220,7 +220,7 @@ def test_killed_runs_are_interrupted_and_go_on(started, typed, folder: Path) -> 
 
     assert "interrupted" in typed("ps").out
     assert "! mapper_1" in typed("show", run_id).out
-    (folder / "agents.py").write_text((folder / "agents.py").read_text().replace("sleep(600)", "sleep(0)"))
+    (folder / "crew.py").write_text((folder / "crew.py").read_text().replace("sleep(600)", "sleep(0)"))
     assert "1 lost" in typed("resume", run_id, "--dry-run").out
     lines = typed("resume", run_id, "--json").lines
     assert [line["agent"] for line in lines if line["kind"] == "agent_replayed"] == ["mapper_0"]
@@ -255,7 +255,7 @@ def test_a_journal_that_is_none_is_told_by_its_path(typed, folder: Path) -> None
 
 def test_a_key_in_a_task_is_not_stored(typed, folder: Path) -> None:
     key = "sk-" + "a1b2c3d4" * 5
-    typed("run", "--task", f"use {key}", "--items", "one.md", "--runner", "agents:paid")
+    typed("run", "--task", f"use {key}", "--items", "one.md", "--runner", "crew:paid")
     stored = b"".join(file.read_bytes() for file in (folder / "state" / "carpool").iterdir())
 
     assert key.encode() not in stored

@@ -8,7 +8,7 @@ import pytest
 
 TASK = ("--task", "What about cats?")
 FILES = ("run", *TASK, "--items", "*.md")
-PAID = ("--runner", "agents:paid")
+PAID = ("--runner", "crew:paid")
 
 
 def test_a_map_reduce_over_files_answers_offline(typed) -> None:
@@ -117,7 +117,7 @@ def test_without_a_readable_item_the_run_has_failed_and_names_them(typed, folder
 
 
 def test_an_agent_that_fails_is_told_and_the_others_answer(typed) -> None:
-    ended = typed("run", *TASK, "--runner", "agents:bad_fails", "--pattern", "swarm", "--agent", "bad", "--agent", "a")
+    ended = typed("run", *TASK, "--runner", "crew:bad_fails", "--pattern", "swarm", "--agent", "bad", "--agent", "a")
 
     assert (ended.code, ended.out) == (0, "a:\nanswer of a\n")
     assert "RuntimeError: no key" in ended.err
@@ -125,14 +125,14 @@ def test_an_agent_that_fails_is_told_and_the_others_answer(typed) -> None:
 
 
 def test_a_retry_is_told(typed) -> None:
-    ended = typed("run", *TASK, "--runner", "agents:fails", "--pattern", "vote", "--agent", "a", "--retries", "1")
+    ended = typed("run", *TASK, "--runner", "crew:fails", "--pattern", "vote", "--agent", "a", "--retries", "1")
 
     assert "retrying  a  start 2, after RuntimeError: no key\n" in ended.err
     assert "agents  2 starts · 1 failed · 1 retried\n" in ended.err
 
 
 def test_when_all_fail_the_exit_code_says_so_and_one_line_why(typed) -> None:
-    ended = typed(*FILES, "--runner", "agents:fails", "--quiet")
+    ended = typed(*FILES, "--runner", "crew:fails", "--quiet")
 
     why = "RuntimeError: no key (one.md, three.md, two.md)"
     assert ended == (1, "", f"carpool run: no answer: {why}\n")
@@ -140,7 +140,7 @@ def test_when_all_fail_the_exit_code_says_so_and_one_line_why(typed) -> None:
 
 def test_what_was_paid_for_is_printed_even_where_there_is_no_one_answer(typed) -> None:
     team = ("--agent", "a", "--agent", "bad", "--agent", "c")
-    ended = typed("run", *TASK, "--runner", "agents:bad_fails", "--pattern", "pipeline", *team, "--quiet")
+    ended = typed("run", *TASK, "--runner", "crew:bad_fails", "--pattern", "pipeline", *team, "--quiet")
 
     assert ended == (1, "a:\nanswer of a\n", "carpool run: no answer: RuntimeError: no key (bad)\n")
 
@@ -169,7 +169,7 @@ def test_a_limit_that_comes_near_is_told(typed) -> None:
 
 
 def test_agents_can_command_no_terminal(typed) -> None:
-    ended = typed("run", *TASK, "--runner", "agents:forges", "--pattern", "vote", "--agent", "a\x1b[2J")
+    ended = typed("run", *TASK, "--runner", "crew:forges", "--pattern", "vote", "--agent", "a\x1b[2J")
 
     assert ended.out == "\\x1b]0;title\\x07red \\x1b[31m\\u202egreen\\x9b\n"
     assert "a\\x1b[2J" in ended.err

@@ -14,8 +14,8 @@ def test_an_agent_may_be_a_command(typed) -> None:
 
 
 def test_what_was_recorded_is_replayed_without_its_runner(typed, folder) -> None:
-    recorded = typed(*VOTE, "--runner", "agents:paid", "--record", "team.jsonl", "--json").lines[-1]
-    (folder / "agents.py").unlink()
+    recorded = typed(*VOTE, "--runner", "crew:paid", "--record", "team.jsonl", "--json").lines[-1]
+    (folder / "crew.py").unlink()
     replayed = typed(*VOTE, "--replay", "team.jsonl", "--json").lines[-1]
 
     assert replayed["answer"] == recorded["answer"]
@@ -24,7 +24,7 @@ def test_what_was_recorded_is_replayed_without_its_runner(typed, folder) -> None
 
 
 def test_a_call_that_was_not_recorded_fails_and_says_what_is_nearest(typed) -> None:
-    typed(*VOTE, "--runner", "agents:paid", "--record", "team.jsonl")
+    typed(*VOTE, "--runner", "crew:paid", "--record", "team.jsonl")
     ended = typed(*VOTE[:-1], "Hullo", "--replay", "team.jsonl")
 
     assert ended.code == 1
@@ -61,7 +61,7 @@ def test_a_model_without_the_extra_says_what_to_install(typed, monkeypatch: pyte
 
 
 def test_a_runner_may_stand_in_the_environment_where_the_flag_wins(typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CARPOOL_RUNNER", "agents:fails")
+    monkeypatch.setenv("CARPOOL_RUNNER", "crew:fails")
 
     assert typed(*VOTE).code == 1
-    assert typed(*VOTE, "--runner", "agents:paid").code == 0
+    assert typed(*VOTE, "--runner", "crew:paid").code == 0

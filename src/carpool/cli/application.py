@@ -30,6 +30,19 @@ Say what a run may start and spend at most, before anything runs.
 
 Takes the flags of run. Counts files, but reads none. Exit code 4 says that the worst case does not fit the budget."""
 
+_INIT = """\
+Write a team file to begin from, with comments; it runs as it is, offline and without a key."""
+
+_CHECK = """\
+Say whether a team file is understood, and what it may start and spend at most.
+
+Nothing that it names is imported, started or connected to. Exit code 2 says that it is not understood, and where."""
+
+_MCP = """\
+Be an MCP server on standard input and output: map_reduce, vote, debate, review and teams of yours as tools.
+
+The budget is for all calls together, as long as the server runs; a client can give a call less, never more."""
+
 _SHOW = """\
 Show a run: the tree of its agents with how they ended, what they cost and how long they took.
 
@@ -75,6 +88,10 @@ app = App(
 )
 app.command("carpool.cli.run:run", name="run", help=_RUN, help_epilogue=EXIT_CODES)
 app.command("carpool.cli.plan:plan", name="plan", help=_PLAN)
+app.command("carpool.cli.teams:init", name="init", help=_INIT, help_epilogue="")
+app.command("carpool.cli.teams:check", name="check", help=_CHECK, help_epilogue="")
+app.command("carpool.cli.teams:schema", name="schema", help="Print the JSON Schema of team files.", help_epilogue="")
+app.command("carpool.cli.mcp:mcp", name="mcp", help=_MCP, help_epilogue="")
 app.command(
     "carpool.cli.doctor:doctor", name="doctor", help="Say what can be used here, and what to install.", help_epilogue=""
 )

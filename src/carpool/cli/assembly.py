@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
+from ..infra import SharedInfra
 from ..items import Files, lines
 from ..patterns import Item, MapReduce, Pattern, Pipeline, Swarm, UnreadableItem, Vote
-from ..types import AgentSpec
+from ..runner import RunnerLike
+from ..types import AgentSpec, BudgetLimits
 from .amounts import counted
 from .flags import Flags
 from .parts import PARTS, cast
 from .usage import UsageError
 
-__all__ = ["Assembly", "assemble"]
+__all__ = ["Assembly", "assemble", "items_of"]
 
 MAPPER_PROMPT = "Answer the task from this item alone, briefly."
 REDUCER_PROMPT = "Make one brief answer of these answers."
@@ -25,7 +28,10 @@ REDUCER_PROMPT = "Make one brief answer of these answers."
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
     """``inputs`` go to the pattern beside the task. ``labels`` say which item an agent works on, by the agent's
-    name; ``unreadable`` why an item could not be read, by its label, and grows while items are read."""
+    name; ``unreadable`` why an item could not be read, by its label, and grows while items are read.
+
+    What a team file says beside: ``budget``, ``make_runner``, and what is ``around`` the infra of a run.
+    """
 
     pattern: Pattern[Any]
     task: str
@@ -33,12 +39,19 @@ class Assembly:
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     unreadable: Mapping[str, str] = field(default_factory=dict[str, str])
+    budget: BudgetLimits | None = None
+    make_runner: Callable[[], RunnerLike] | None = None
+    around: Callable[..., AbstractAsyncContextManager[SharedInfra]] | None = None
 
     @property
     def title(self) -> str:
         """``map-reduce over 12 items``."""
         items = f" over {counted(len(self.labels), 'item')}" if self.labels else ""
         return self.pattern.name.replace("_", "-") + items
+
+
+def _pattern(flags: Flags) -> str:
+    return flags.pattern or "map-reduce"
 
 
 def assemble(flags: Flags, stdin: bytes | None = None) -> Assembly:
@@ -49,12 +62,12 @@ def assemble(flags: Flags, stdin: bytes | None = None) -> Assembly:
     if flags.task is None or not flags.task.strip():
         raise UsageError("--task is needed: what the agents are asked, for example --task 'What does this say?'")
     for name, patterns in _ONLY_FOR.items():
-        if getattr(flags, name) not in (None, ()) and flags.pattern not in patterns:
-            raise UsageError(f"--{name.replace('_', '-')} is for {' and '.join(patterns)}, not for {flags.pattern}")
+        if getattr(flags, name) not in (None, ()) and _pattern(flags) not in patterns:
+            raise UsageError(f"--{name.replace('_', '-')} is for {' and '.join(patterns)}, not for {_pattern(flags)}")
     try:
-        if flags.pattern == "map-reduce":
+        if _pattern(flags) == "map-reduce":
             return _map_reduce(flags, _as_text(flags.task), stdin)
-        return _ASSEMBLE[flags.pattern](flags, _as_text(flags.task))
+        return _ASSEMBLE[_pattern(flags)](flags, _as_text(flags.task))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
@@ -86,7 +99,7 @@ def _map_reduce(flags: Flags, task: str, stdin: bytes | None) -> Assembly:
     prompts |= {name: prompt for name, prompt in given.items() if prompt}
     mapper, reducer = (_spec(name, prompt, flags) for name, prompt in prompts.items())
     pattern = MapReduce(mapper, reducer, flags.max_concurrent or 5, flags.fan_in, flags.reduce_chars)
-    items, labels, unreadable = _items(flags.items, stdin)
+    items, labels, unreadable = items_of(flags.items, stdin)
     return Assembly(
         pattern=pattern,
         task=task,
@@ -97,8 +110,11 @@ def _map_reduce(flags: Flags, task: str, stdin: bytes | None) -> Assembly:
     )
 
 
-def _items(paths: tuple[str, ...], stdin: bytes | None) -> tuple[Collection[Any], list[str], Mapping[str, str]]:
-    """The items, their labels, and those that can't be read."""
+def items_of(paths: tuple[str, ...], stdin: bytes | None) -> tuple[Collection[Any], list[str], Mapping[str, str]]:
+    """The items that ``--items`` names, their labels, and those that can't be read.
+
+    :raises UsageError: when there are none.
+    """
     if "-" not in paths:
         files = Files(*paths)
         return files, files.labels, files.unreadable
@@ -137,13 +153,13 @@ def _vote(flags: Flags, task: str) -> Assembly:
 
 
 def _with_parts(flags: Flags, task: str) -> Assembly:
-    prompts = PARTS[flags.pattern]
+    prompts = PARTS[_pattern(flags)]
     team = [_spec(name, prompt or prompts.get(name, ""), flags) for name, prompt in map(_name_and_prompt, flags.agent)]
     given = {agent.name: agent for agent in team}
     parts = {name: given.get(name) or _spec(name, prompt, flags) for name, prompt in prompts.items()}
     others = [agent for agent in team if agent.name not in parts]
     return Assembly(
-        pattern=cast(flags.pattern, parts, others, flags),
+        pattern=cast(_pattern(flags), parts, others, flags),
         task=task,
         names=[*parts, *(agent.name for agent in others)],
     )
@@ -159,8 +175,9 @@ _ASSEMBLE: dict[str, Callable[[Flags, str], Assembly]] = {
 
 def _team(flags: Flags) -> list[AgentSpec]:
     if not flags.agent:
+        pattern = _pattern(flags)
         raise UsageError(
-            f"--agent is needed for {flags.pattern}: --agent NAME or --agent 'NAME=SYSTEM PROMPT', once for each agent"
+            f"--agent is needed for {pattern}: --agent NAME or --agent 'NAME=SYSTEM PROMPT', once for each agent"
         )
     return [_spec(*_name_and_prompt(each), flags) for each in flags.agent]
 
@@ -183,7 +200,7 @@ def _spec(name: str, prompt: str, flags: Flags) -> AgentSpec:
         name,
         prompt or f"You are {name}.",
         timeout_s=flags.timeout,
-        retries=flags.retries,
+        retries=flags.retries or 0,
         estimate=flags.estimate,
     )
 

@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter, Token
 from ..quantities import parse_limits
 from ..types import BudgetLimits, TokenAccounting
 
-__all__ = ["AddBudget", "Flags"]
+__all__ = ["AddBudget", "Budget", "Estimate", "Flags"]
 
 PatternName = Literal[
     "map-reduce",
@@ -73,8 +73,6 @@ def _at_least(least: int) -> Callable[[Any, Sequence[Token]], int]:
     return whole_number
 
 
-_NO_LIMITS = BudgetLimits()
-
 _WHAT = Group("What to do", sort_key=1)
 _WHO = Group("Who does it", sort_key=2)
 _LIMITS = Group("How much of it", sort_key=3)
@@ -94,6 +92,20 @@ def _one(read: Callable[[Any, Sequence[Token]], Any], metavar: str, group: Group
     )
 
 
+Budget = Annotated[
+    BudgetLimits | None,
+    _one(_budget, "LIMITS", _LIMITS, "Limits for all agents together: '200k tokens, $2.50, 40 agents, 10m'."),
+]
+Estimate = Annotated[
+    TokenAccounting | None,
+    _one(
+        _estimate,
+        "AMOUNT",
+        _LIMITS,
+        "The most that one start should spend: '2k input tokens, 500 output tokens, $0.01'. It is held while "
+        "an agent runs; true estimates keep a limit from ever being crossed.",
+    ),
+]
 AddBudget = Annotated[
     BudgetLimits | None,
     _one(
@@ -109,7 +121,7 @@ class Flags:
     """Each as it was given; ``None`` or empty where it was not."""
 
     pattern: Annotated[
-        PatternName,
+        PatternName | None,
         Parameter(
             metavar="NAME",
             show_choices=False,
@@ -121,7 +133,7 @@ class Flags:
             "--criterion. delegator: main may ask the others. spawn-subtask: main makes up its own helpers. advisor: "
             "the executor may ask the advisor. fleet: each agent does what its prompt says.",
         ),
-    ] = "map-reduce"
+    ] = None
     task: Annotated[str | None, Parameter(metavar="TEXT", group=_WHAT, help="What the agents are asked.")] = None
     items: Annotated[
         tuple[str, ...],
@@ -139,7 +151,6 @@ class Flags:
         str | None,
         Parameter(
             metavar="NAME",
-            env_var="CARPOOL_RUNNER",
             group=_WHO,
             help="extractive (the default): picks the best sentences, offline, free; no language model. "
             "Or module:attribute, a runner of your own, looked for in this folder too.",
@@ -149,7 +160,6 @@ class Flags:
         str | None,
         Parameter(
             metavar="PROVIDER:NAME",
-            env_var="CARPOOL_MODEL",
             group=_WHO,
             help="Agents are calls of this language model: openai:…, openai-responses:…, anthropic:…. The key is "
             "OPENAI_API_KEY or ANTHROPIC_API_KEY.",
@@ -159,7 +169,6 @@ class Flags:
         str | None,
         Parameter(
             metavar="URL",
-            env_var="CARPOOL_BASE_URL",
             group=_WHO,
             help="--model: where a server is that speaks the provider's protocol.",
         ),
@@ -231,20 +240,8 @@ class Flags:
         int | None, _one(_at_least(2), "N", _WHO, "map-reduce: characters that one reducer takes.")
     ] = None
 
-    budget: Annotated[
-        BudgetLimits,
-        _one(_budget, "LIMITS", _LIMITS, "Limits for all agents together: '200k tokens, $2.50, 40 agents, 10m'."),
-    ] = _NO_LIMITS
-    estimate: Annotated[
-        TokenAccounting | None,
-        _one(
-            _estimate,
-            "AMOUNT",
-            _LIMITS,
-            "The most that one start should spend: '2k input tokens, 500 output tokens, $0.01'. It is held while "
-            "an agent runs; true estimates keep a limit from ever being crossed.",
-        ),
-    ] = None
+    budget: Budget = None
+    estimate: Estimate = None
     max_concurrent: Annotated[
         int | None, _one(_at_least(1), "N", _LIMITS, "Agents at work at a time (map-reduce: 5; else all).")
     ] = None
@@ -252,9 +249,9 @@ class Flags:
         None
     )
     retries: Annotated[
-        int,
+        int | None,
         _one(_at_least(0), "N", _LIMITS, "Further starts of an agent that fails (0)."),
-    ] = 0
+    ] = None
 
     json: Annotated[
         bool, Parameter(group=_OUTPUT, help="JSON lines on stdout: every event, and the result as the last line.")

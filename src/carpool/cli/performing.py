@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ import msgspec
 
 from ..durable import Journal
 from ..errors import CarpoolError
+from ..eventlog import EventLog
 from ..infra import SharedInfra
 from ..runner import RunnerLike
 from ..secrets import Redactor
@@ -37,9 +40,12 @@ class Recording:
     in_vain: TokenAccounting = TokenAccounting()  # noqa: RUF009 - frozen
 
     @staticmethod
-    def about(flags: Flags, stdin: bytes) -> dict[str, Any]:
-        """What ``carpool resume`` makes the run from: the flags, the folder, and the items that came by stdin."""
+    def about(file: Path | None, flags: Flags, stdin: bytes) -> dict[str, Any]:
+        """What ``carpool resume`` makes the run from: the flags, the team file, the folder, and the items that came by
+        stdin."""
         made_of = {"flags": msgspec.to_builtins(flags), "cwd": str(Path.cwd())}
+        if file is not None:
+            made_of["file"] = str(file)
         if stdin:
             made_of["stdin"] = stdin.decode("utf-8", "replace")
         return Redactor().value(made_of)
@@ -54,12 +60,12 @@ def perform(
     recording: Recording | None,
 ) -> int:
     """Run ``work`` to its end, or to the user's; the exit code."""
-    infra = SharedInfra(budget=budget, journal=None if recording is None else recording.journal)
+    log = EventLog()
     screen = Screen()
     report = _report(screen, work, flags, budget, recording)
-    ending: Ending = anyio.run(partial(_recorded, work, runner, infra, report, recording))
+    ending: Ending = anyio.run(partial(_recorded, work, runner, log, budget, report, recording))
     try:
-        report.ended(ending, infra.log)
+        report.ended(ending, log)
     except OutputClosedError as error:
         ending.unheard = str(error)
     if ending.unheard:
@@ -87,18 +93,28 @@ def _report(
 async def _recorded(
     work: Assembly,
     runner: RunnerLike,
-    infra: SharedInfra,
+    log: EventLog,
+    budget: BudgetLimits,
     report: JsonReport | TextReport,
     recording: Recording | None,
 ) -> Ending:
-    if recording is None:
-        return await coordinate(work, runner, infra, report)
-    async with recording.journal:
+    async with AsyncExitStack() as stack:
+        if recording is not None:
+            await stack.enter_async_context(recording.journal)
         try:
-            await recording.journal.describe(recording.run_id, recording.made_of)
+            if recording is not None:
+                await recording.journal.describe(recording.run_id, recording.made_of)
+            around = work.around or _infra
+            journal = None if recording is None else recording.journal
+            infra = await stack.enter_async_context(around(budget=budget, log=log, journal=journal))
         except CarpoolError as error:
             return Ending(error=error)
         return await coordinate(work, runner, infra, report, recording)
+
+
+@asynccontextmanager
+async def _infra(**settings: Any) -> AsyncGenerator[SharedInfra]:
+    yield SharedInfra(**settings)
 
 
 _EXPECTED = (CarpoolError, ValueError, OSError)

@@ -7,25 +7,34 @@ import msgspec
 from ..patterns import Plan
 from ..types import BudgetLimits
 from .amounts import dollars, limits
-from .assembly import Assembly, assemble
+from .assembly import Assembly
+from .environment import at_most, with_environment
 from .flags import Flags
+from .run import TeamFileArgument, assembled
 from .terminal import OutputClosedError, Screen
 from .usage import DONE, FAILED, STOPPED_BY_THE_BUDGET
 
-__all__ = ["plan", "verdict"]
+__all__ = ["plan", "told", "verdict"]
 
 
-def plan(*, flags: Flags = Flags()) -> int:  # noqa: B008 - frozen, and where the parser looks for the defaults
+def plan(
+    file: TeamFileArgument = None,
+    /,
+    *,
+    flags: Flags = Flags(),  # noqa: B008 - frozen, and where the parser looks for the defaults
+) -> int:
     """Say what a run may start and spend at most."""
-    work = assemble(flags)
+    flags = with_environment(flags)
+    work = assembled(file, flags)
+    budget = at_most(flags.budget or work.budget or BudgetLimits())
     planned = work.pattern.plan(work.task, **work.inputs)
-    fits, reasons = verdict(planned, flags.budget)
+    fits, reasons = verdict(planned, budget)
     screen = Screen()
     try:
         if flags.json:
-            screen.answer(_as_json(planned, flags.budget, fits, reasons))
+            screen.answer(_as_json(planned, budget, fits, reasons))
         else:
-            screen.answer(_as_text(work, planned, flags.budget, fits, reasons))
+            screen.answer(told(work, planned, budget, fits, reasons))
     except OutputClosedError as error:
         screen.say((f"carpool plan: {error}", ""))
         return FAILED
@@ -68,7 +77,7 @@ def _limits_spend(budget: BudgetLimits) -> bool:
     )
 
 
-def _as_text(work: Assembly, planned: Plan, budget: BudgetLimits, fits: bool | None, reasons: list[str]) -> str:
+def told(work: Assembly, planned: Plan, budget: BudgetLimits, fits: bool | None, reasons: list[str]) -> str:
     spend = planned.spend
     worst = f"{spend.input_tokens:,} in · {spend.output_tokens:,} out · {dollars(spend.cost_usd)}"
     if planned.unestimated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
@@ -18,10 +19,12 @@ from ..infra import SharedInfra
 from ..patterns import ResumePreview
 from ..types import BudgetLimits, TokenAccounting
 from .amounts import counted, dollars, limits
-from .assembly import Assembly, assemble
+from .assembly import Assembly
+from .environment import at_most
 from .flags import AddBudget, Flags
 from .performing import Recording, perform
 from .recording import JournalFlag, journal_at, run_called
+from .run import assembled
 from .runner_from import runner_from
 from .terminal import OutputClosedError, Screen, on_one_line
 from .usage import DONE, FAILED, UsageError
@@ -44,9 +47,11 @@ def resume(
     """Go on with a run."""
     try:
         header, in_vain = anyio.run(partial(_look_up, journal_at(journal), run))
-        flags, stdin = _made_of(header)
-        work, runner = assemble(flags, stdin), runner_from(flags)
-        budget = added(flags.budget if header.epoch == 0 else header.limits, add_budget or BudgetLimits())
+        file, flags, stdin = _made_of(header)
+        work = assembled(file, flags, stdin)
+        runner = runner_from(flags, work.make_runner)
+        first = flags.budget or work.budget or BudgetLimits()
+        budget = at_most(added(first if header.epoch == 0 else header.limits, add_budget or BudgetLimits()))
         if dry_run:
             seen = anyio.run(partial(_preview, journal_at(journal), header.run_id, work))
             return _tell(seen, budget, as_json=json)
@@ -75,7 +80,7 @@ async def _look_up(journal: Journal, typed: str) -> tuple[RunHeader, TokenAccoun
         return header, sum((fate.in_vain for fate in history.fates.values()), TokenAccounting())
 
 
-def _made_of(header: RunHeader) -> tuple[Flags, bytes]:
+def _made_of(header: RunHeader) -> tuple[Path | None, Flags, bytes]:
     """What the run was made of, in the folder where it was made."""
     about = header.about
     if "flags" not in about:
@@ -85,7 +90,9 @@ def _made_of(header: RunHeader) -> tuple[Flags, bytes]:
         )
     try:
         os.chdir(about["cwd"])
-        return msgspec.convert(about["flags"], Flags), about.get("stdin", "").encode()
+        file = about.get("file")
+        flags = msgspec.convert(about["flags"], Flags)
+        return None if file is None else Path(file), flags, about.get("stdin", "").encode()
     except OSError as error:
         raise UsageError(f"run {header.run_id} was made in {about['cwd']}: {error.strerror}") from None
     except (msgspec.ValidationError, KeyError) as error:

@@ -1,36 +1,57 @@
-"""``carpool run``: a coordination from flags, its answer and its bill, on record from its first start."""
+"""``carpool run``: a coordination from flags or a team file, its answer and its bill; on record unless told not to."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ..clock import new_id
-from .assembly import assemble
+from ..types import BudgetLimits
+from .assembly import Assembly, assemble
+from .environment import at_most, with_environment
 from .flags import Flags
 from .performing import Recording, perform
 from .recording import JOURNAL, JournalFlag, journal_at
 from .runner_from import runner_from
 
-__all__ = ["run"]
+__all__ = ["TeamFileArgument", "assembled", "run"]
+
+TeamFileArgument = Annotated[
+    Path | None,
+    Parameter(
+        name="FILE", help="A team file (YAML, TOML or JSON) in place of the flags that make a team: carpool init."
+    ),
+]
 
 
 def run(
+    file: TeamFileArgument = None,
+    /,
     *,
     flags: Flags = Flags(),  # noqa: B008 - frozen, and where the parser looks for the defaults
     journal: JournalFlag = None,
     no_journal: Annotated[
-        bool,
-        Parameter(negative="", group=JOURNAL, help="Record nothing: what is cut off can't be resumed."),
+        bool, Parameter(negative="", group=JOURNAL, help="Record nothing: what is cut off can't be resumed.")
     ] = False,
 ) -> int:
     """Run a coordination of agents."""
-    runner = runner_from(flags)
+    flags = with_environment(flags)
     stdin = sys.stdin.buffer.read() if flags.items == ("-",) else b""
-    work = assemble(flags, stdin)
+    work = assembled(file, flags, stdin)
+    runner = runner_from(flags, work.make_runner)
     recording = None
     if not no_journal:
-        recording = Recording(journal_at(journal), new_id(), Recording.about(flags, stdin))
-    return perform("run", work, runner, flags, flags.budget, recording)
+        recording = Recording(journal_at(journal), new_id(), Recording.about(file, flags, stdin))
+    return perform("run", work, runner, flags, at_most(flags.budget or work.budget or BudgetLimits()), recording)
+
+
+def assembled(file: Path | None, flags: Flags, stdin: bytes | None = None) -> Assembly:
+    """:raises UsageError: when what was typed, or the file, can't be run."""
+    if file is None:
+        return assemble(flags, stdin)
+    from .team import assemble_team  # the readers of files load with the first file
+
+    return assemble_team(file, flags, stdin)

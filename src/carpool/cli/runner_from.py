@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from ..errors import ConfigError
@@ -14,8 +15,11 @@ from .usage import UsageError
 __all__ = ["runner_from"]
 
 
-def runner_from(flags: Flags) -> RunnerLike:
-    """:raises UsageError: when there is none, more than one, or what it needs is missing."""
+def runner_from(flags: Flags, of_the_file: Callable[[], RunnerLike] | None = None) -> RunnerLike:
+    """``of_the_file`` makes the runner that a team file names; flags come before it.
+
+    :raises UsageError: when there is none, more than one, or what it needs is missing.
+    """
     named = [name for name in ("runner", "model", "command") if getattr(flags, name) is not None]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(f'--{name}' for name in named)}: an agent has one runner; give one of them")
@@ -24,12 +28,12 @@ def runner_from(flags: Flags) -> RunnerLike:
     if flags.record is not None and flags.replay is not None:
         raise UsageError("--record and --replay: a recording repeats what is in the cassette already; give one of them")
     try:
-        return _from_cassette(flags)
+        return _from_cassette(flags, of_the_file)
     except (ConfigError, ValueError) as error:
         raise UsageError(str(error)) from None
 
 
-def _from_cassette(flags: Flags) -> RunnerLike:
+def _from_cassette(flags: Flags, of_the_file: Callable[[], RunnerLike] | None) -> RunnerLike:
     if flags.replay is not None:
         from ..runners.replay import ReplayRunner
 
@@ -37,11 +41,11 @@ def _from_cassette(flags: Flags) -> RunnerLike:
     if flags.record is not None:
         from ..runners.recording import RecordingRunner
 
-        return RecordingRunner(_real(flags), flags.record)
-    return _real(flags)
+        return RecordingRunner(_real(flags, of_the_file), flags.record)
+    return _real(flags, of_the_file)
 
 
-def _real(flags: Flags) -> RunnerLike:
+def _real(flags: Flags, of_the_file: Callable[[], RunnerLike] | None) -> RunnerLike:
     if flags.model is not None:
         if find_spec("pydantic_ai") is None:  # asked now, not by the first agent
             raise UsageError("--model needs the extra models; run: pip install 'carpool[models]'")
@@ -53,4 +57,6 @@ def _real(flags: Flags) -> RunnerLike:
         from ..runners.command import CommandRunner
 
         return CommandRunner(shlex.split(flags.command))
+    if flags.runner is None and of_the_file is not None:
+        return of_the_file()
     return runner_by_name(flags.runner or "extractive")

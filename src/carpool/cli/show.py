@@ -9,11 +9,13 @@ import msgspec
 from cyclopts import Parameter
 
 from ..durable import AgentRecord, Journal, RunDocument, document_of
+from ..durable.value import ValueReport, value_of
 from ..types import TokenAccounting
 from .amounts import counted, dollars, limits, seconds
 from .recording import JournalFlag, run_called, with_journal
 from .terminal import OutputClosedError, Screen, harmless, harmless_json, on_one_line
 from .usage import DONE, FAILED, UsageError
+from .value import value_lines
 
 __all__ = ["show"]
 
@@ -27,10 +29,15 @@ def show(
     ] = None,
     /,
     *,
+    value: Annotated[
+        bool, Parameter(negative="", help="What it was worth: what useful answers cost, and what nobody read.")
+    ] = False,
     json: Annotated[bool, Parameter(negative="", help="As JSON, on one line.")] = False,
     journal: JournalFlag = None,
 ) -> int:
     """Show a run."""
+    if value and agent is not None:
+        raise UsageError("--value is of a whole run, not of an agent")
 
     async def work(journal: Journal, screen: Screen) -> int:
         header = await run_called(journal, run)
@@ -39,6 +46,9 @@ def show(
             if agent is not None:
                 for record in _agents_called(document, agent):
                     screen.answer(_json(record) if json else _agent(record))
+            elif value:
+                report = value_of(document)
+                screen.answer(_json(report) if json else "\n".join([*_head(document), "", *value_lines(report)]))
             elif json:
                 screen.answer(_json(msgspec.structs.replace(document, events=[])))
             else:
@@ -50,7 +60,7 @@ def show(
     return with_journal("show", journal, work)
 
 
-def _json(value: RunDocument | AgentRecord) -> str:
+def _json(value: RunDocument | AgentRecord | ValueReport) -> str:
     return harmless_json(msgspec.json.encode(value, enc_hook=repr).decode())
 
 

@@ -1,0 +1,56 @@
+"""What the environment says: it stands behind flags and before a team file, and above all its ceiling on budgets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from ..types import BudgetLimits
+from .flags import Flags
+from .usage import UsageError
+
+__all__ = ["at_most", "with_environment"]
+
+
+def with_environment(flags: Flags) -> Flags:
+    """``flags``, with ``CARPOOL_TASK``, ``CARPOOL_BUDGET`` and, where no runner is named, ``CARPOOL_RUNNER``,
+    ``CARPOOL_COMMAND`` or ``CARPOOL_MODEL`` (with ``CARPOOL_BASE_URL``) for what was not given.
+
+    :raises UsageError: for a budget that can't be read.
+    """
+    if flags.task is None and (task := _of("CARPOOL_TASK")):
+        flags = replace(flags, task=task)
+    if flags.budget is None:
+        flags = replace(flags, budget=_limits("CARPOOL_BUDGET"))
+    if flags.runner is flags.model is flags.command is None:
+        flags = replace(flags, runner=_of("CARPOOL_RUNNER"), model=_of("CARPOOL_MODEL"), command=_of("CARPOOL_COMMAND"))
+    if flags.model is not None and flags.base_url is None:
+        flags = replace(flags, base_url=_of("CARPOOL_BASE_URL"))
+    return flags
+
+
+def at_most(limits: BudgetLimits) -> BudgetLimits:
+    """``limits``, or ``CARPOOL_MAX_BUDGET`` where that is lower: an operator's ceiling on what anybody may spend.
+
+    :raises UsageError: when it can't be read: a ceiling with a mistake in it is no reason to go without.
+    """
+    ceiling = _limits("CARPOOL_MAX_BUDGET")
+    if ceiling is None:
+        return limits
+    from ..teams import lower_of
+
+    return lower_of(limits, ceiling)
+
+
+def _limits(name: str) -> BudgetLimits | None:
+    text = _of(name)
+    if text is None:
+        return None
+    try:
+        return BudgetLimits.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _of(name: str) -> str | None:
+    return os.environ.get(name) or None
