@@ -16,7 +16,7 @@ WELCOME = {"anyio", "carpool", "exceptiongroup", "idna", "msgspec", "sniffio", "
 # Each costs more than all of carpool, and waits until it is used.
 TOO_DEAR = {"asyncio", "concurrent.futures", "email", "http", "multiprocessing", "sqlite3", "ssl", "urllib"}
 # The packages on the upper floors may name what their extra brings, in the file that needs it.
-UPPER_FLOORS = {"cli", "durable", "mcp_tools", "runners", "teams", "telemetry", "testing", "viewer"}
+UPPER_FLOORS = {"cli", "durable", "mcp_server", "mcp_tools", "runners", "teams", "telemetry", "testing", "viewer"}
 
 PROBE = """
 import json, sys
