@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from anyio.lowlevel import checkpoint
 
 from carpool import AgentOutput, AgentSpec, CoordinationResult, EventLog, SharedInfra, TokenAccounting
-from carpool.errors import JournalError
-from carpool.events import AgentEvent
-from carpool.recall import Call
+from carpool.errors import JournalError, RunNotFound
+from carpool.events import AgentEvent, RunFinished
+from carpool.recall import Call, Ending, Holdings, Opening, Past, Recalled
 
 NOTHING = TokenAccounting()
 
@@ -111,48 +111,93 @@ def names(outputs: Iterable[AgentOutput]) -> list[str]:
 class FakeJournal:
     """Remembers in memory what it is told, and writes down when; ``fails`` names a method that raises.
 
-    Every method waits once before it is done, as one that writes to a disk does.
+    Every method waits once before it is done, as one that writes to a disk does; what was told it counts as durable
+    then, also when it was cancelled while it waited. All runs, whatever their ids, are to it one run.
     """
 
-    def __init__(self, log: EventLog | None = None, *, fails: str = "", at: int = 1) -> None:
+    def __init__(self, *, fails: str = "", at: int = 1) -> None:
         self.told: list[str] = []
-        self.outputs: dict[tuple[str, str], list[AgentOutput]] = {}
+        self.endings: dict[tuple[str, str], list[Ending]] = {}
+        self.past: list[Past] = []
+        self.approvals: list[str] = []
         self.open = 0
         self._fails = fails
         self._at = at
         self._asked: Counter[str] = Counter()
 
-    async def open_run(self, run_id: str) -> FakeRecall:
+    @property
+    def outputs(self) -> list[AgentOutput]:
+        """What was told that it ended, and is there to be given out again."""
+        return [ending.output for endings in self.endings.values() for ending in endings]
+
+    async def open_run(self, opening: Opening) -> FakeRecall:
         await checkpoint()
         self.open += 1
-        return FakeRecall(self)
+        return FakeRecall(self, opening)
 
-    async def say(self, what: str, call: Call) -> None:
-        self.told.append(f"{what} {call.spec.name}")
+    async def holdings(self, run_id: str) -> Holdings:
+        raise RunNotFound(run_id)
+
+    async def say(self, what: str, name: str) -> None:
+        self.told.append(f"{what} {name}")
         await checkpoint()
         self._asked[what] += 1
         if what == self._fails and self._asked[what] == self._at:
+            self.told.pop()
             raise JournalError(f"no room on the disk for {what}")
 
 
 class FakeRecall:
-    def __init__(self, journal: FakeJournal) -> None:
+    def __init__(self, journal: FakeJournal, opening: Opening) -> None:
+        self.past: Sequence[Past] = list(journal.past)
+        self.ended_with: RunFinished | None = None  # as it was first told
         self._journal = journal
-        self._left = {key: list(outputs) for key, outputs in journal.outputs.items()}
+        self._opening = opening
+        self._left = {key: list(endings) for key, endings in journal.endings.items()}
+        self._approvals = list(journal.approvals)
 
-    async def recall(self, call: Call) -> AgentOutput | None:
-        await self._journal.say("recall", call)
+    async def recall(self, call: Call, *, settled: bool = False) -> Recalled:
+        await self._journal.say("recall", call.spec.name)
         remembered = self._left.get((call.roles, call.task))
-        return remembered.pop(0) if remembered else None
+        if not remembered:
+            return Recalled(key=f"{call.roles} {call.task}")
+        ending = remembered.pop(0)
+        return Recalled(output=ending.output, changes=ending.changes, asks=ending.asks, origin=ending.origin)
 
-    async def started(self, call: Call, attempt: int, hold: TokenAccounting) -> None:
-        await self._journal.say("started", call)
+    async def started(
+        self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
+    ) -> None:
+        await self._journal.say("started", call.spec.name)
 
-    async def ended(self, call: Call, output: AgentOutput) -> None:
-        await self._journal.say("ended", call)
-        if output.error is None:
-            self._journal.outputs.setdefault((call.roles, call.task), []).append(output)
+    async def ended(self, call: Call, known: Recalled, ending: Ending) -> None:
+        slots = call.slots if ending.status == "completed" else 0
+        try:
+            await self._journal.say(ending.status, call.spec.name)
+        except JournalError:
+            raise
+        except BaseException:
+            self._keep(call, ending, slots)
+            raise
+        self._keep(call, ending, slots)
 
-    async def aclose(self) -> None:
-        self._journal.open -= 1
+    def _keep(self, call: Call, ending: Ending, slots: int) -> None:
+        spent = ending.output.tokens or NOTHING
+        self._journal.past.append(Past(purse=self._opening.purse, spent=spent, slots=slots))
+        if ending.status == "completed":
+            self._journal.endings.setdefault((call.roles, call.task), []).append(ending)
+
+    def was_approved(self, request: str) -> bool:
+        if request not in self._approvals:
+            return False
+        self._approvals.remove(request)
+        return True
+
+    async def approved(self, request: str) -> None:
+        await self._journal.say("approved", request)
+        self._journal.approvals.append(request)
+
+    async def aclose(self, finished: RunFinished) -> None:
+        if self.ended_with is None:
+            self.ended_with = finished
+            self._journal.open -= 1
         await checkpoint()

@@ -54,11 +54,11 @@ def _spelled_out(value: Any, depth: int) -> Any:
         value = msgspec.structs.asdict(value)
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
-        return sorted(ascii(_spelled_out(item, depth + 1)) for item in items)
+        return sorted((_spelled_out(item, depth + 1) for item in items), key=ascii)
     if isinstance(value, list | tuple):
         return [_spelled_out(item, depth + 1) for item in cast("list[Any]", value)]
     if isinstance(value, set | frozenset):
-        return sorted(ascii(_spelled_out(item, depth + 1)) for item in cast("set[Any]", value))
+        return sorted((_spelled_out(item, depth + 1) for item in cast("set[Any]", value)), key=ascii)
     if value is None or type(value) in _PLAINEST:
         return value
     known = msgspec.to_builtins(value, enc_hook=_by_name)

@@ -7,7 +7,7 @@ nothing: its overlay is dropped, its folder removed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from .errors import StateConflict, WorkspaceError
 from .recall import Change
-from .state import OverlayState, StateStore
+from .state import OverlayState, StateStore, StateTransition
 from .types import AgentOutcome, AgentOutput, AgentSpec, Evidence, EvidenceKind, OutcomeStatus
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .workspace import Workspace, Workspaces
 
 __all__ = ["Apart", "Isolation", "Prepared"]
+
+
+Merged = Callable[[Sequence[StateTransition]], None]
 
 
 class Prepared(Protocol):
@@ -57,8 +60,14 @@ class Isolation(Protocol):
         """:raises WorkspaceError: on entering, when there is no folder to be had: that agent's failure."""
         ...
 
-    def recalled(self, name: str, changes: Sequence[Change]) -> None:
-        """``name`` is remembered: what it changed then, apart from the others, is to be merged as if it had run."""
+    @property
+    def overlays(self) -> bool:
+        """Whether it gives each agent an overlay on the state."""
+        ...
+
+    def recalled(self, name: str, changes: Sequence[Change], merged: Merged) -> None:
+        """``name`` is remembered: what it changed then, in its overlay, is to be merged as if it had run, and
+        ``merged`` to be told what came of it."""
         ...
 
 
@@ -72,6 +81,11 @@ class Apart:
         self._state = state
         self._workspaces = workspaces
         self._finished: dict[str, OverlayState] = {}
+        self._merged_told: dict[str, Merged] = {}
+
+    @property
+    def overlays(self) -> bool:
+        return self._state is not None
 
     @asynccontextmanager
     async def around(self, spec: AgentSpec, run_id: str) -> AsyncGenerator[Prepared]:
@@ -83,9 +97,10 @@ class Apart:
             told = replace(spec, metadata={**spec.metadata, "workspace": str(workspace.path)})
             yield _Start(told, overlay, workspace, self._finished)
 
-    def recalled(self, name: str, changes: Sequence[Change]) -> None:
+    def recalled(self, name: str, changes: Sequence[Change], merged: Merged) -> None:
         if self._state is not None:
             overlay = self._finished[name] = OverlayState(self._state, name)
+            self._merged_told[name] = merged
             for change in changes:
                 change.make(overlay, name)
 
@@ -102,12 +117,14 @@ class Apart:
         if overlay is None or not output.succeeded:
             return output
         try:
-            overlay.merge()
+            transitions = overlay.merge()
         except StateConflict as conflict:
             text = f"StateConflict: {conflict}"
             outcome = output.outcome or AgentOutcome.failure(text)
             outcome = replace(outcome, status=OutcomeStatus.FAILURE, summary=text)
             return replace(output, error=text, outcome=outcome)
+        if output.name in self._merged_told:
+            self._merged_told.pop(output.name)(transitions)
         return output
 
 

@@ -51,11 +51,13 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """What an agent made of one key of the state, at the last."""
+    """What an agent made of one key of the state, at the last. ``version`` is the key's after that: of two changes made
+    in one process, the higher is the later."""
 
     key: str
     value: Any = None
     deleted: bool = False
+    version: int = 0
 
     def make(self, state: Changeable, actor: str) -> None:
         """Change ``state`` like this, as ``actor``."""
@@ -80,20 +82,23 @@ class Ask(Struct, frozen=True, kw_only=True):
 
 
 class Ending(Struct, frozen=True, kw_only=True):
-    """How a call ended. ``output.tokens`` is what all its attempts in this process have spent."""
+    """How a call ended. ``output.tokens`` is what all its attempts in this process have spent; ``origin`` the id of the
+    store, or the overlay on one, in which it made its ``changes``."""
 
     status: EndStatus
     output: AgentOutput
     changes: Sequence[Change] = ()
+    origin: str = ""
     asks: Sequence[Ask] = ()
 
 
 class Recalled(Struct, kw_only=True):
     """What is remembered of one call.
 
-    ``key`` tells it from all others of its run, in every process; ``spec`` is the digest of its spec. ``output`` is there if it need not run again, with
-    ``changes`` that the store lacks and the ``asks`` made inside it; ``order`` says which of two changes came later.
-    ``spent`` is what its earlier starts cost that came to nothing. With a ``refusal`` it must not run again.
+    ``key`` tells it from all others of its run, in every process; ``spec`` is the digest of its spec. ``output`` is
+    there if it need not run again, with its ``changes`` of the state, made in ``origin``, and the ``asks`` made inside
+    it; ``order`` counts the processes up to the one in which it ended. ``spent`` is what its earlier starts cost that
+    came to nothing. With a ``refusal`` it must not run again.
     """
 
     key: str = ""
@@ -101,6 +106,7 @@ class Recalled(Struct, kw_only=True):
     output: AgentOutput | None = None
     changes: Sequence[Change] = ()
     asks: Sequence[Ask] = ()
+    origin: str = ""
     order: int = 0
     spent: TokenAccounting | None = None
     refusal: str | None = None
@@ -131,8 +137,7 @@ class Opening(Struct, frozen=True, kw_only=True):
     redactor: Redactor
     pattern: str = "run"
     task: str = ""
-    purse: str = ""  # the ids of budget and state, by which it is known what these have already
-    state: str = ""
+    purse: str = ""  # the id of the budget, by which it is known what that has booked already
     limits: BudgetLimits = field(default_factory=BudgetLimits)
 
 
@@ -170,7 +175,8 @@ class Recall(Protocol):
         ...
 
     async def aclose(self, finished: RunFinished) -> None:
-        """The run is over in this process, however it ended; returns when that is durable."""
+        """The run is over in this process, however it ended; returns when that is durable. Said again, it changes
+        nothing."""
         ...
 
 

@@ -53,13 +53,14 @@ class StateStore:
     """
 
     def __init__(self, initial: Mapping[str, Any] | None = None, *, clock: Clock | None = None) -> None:
-        self.id = new_id()  # by which a journal knows whether a change was made in this very store
+        self.id = new_id()  # the origin of what is changed here, as a journal writes it down
         self._clock = clock or SystemClock()
         self._lock = RLock()
         self._values: dict[str, Any] = {}
         self._versions: dict[str, int] = {}
         self._transitions: list[StateTransition] = []
         self._proposals = Turnstile()
+        self._origins: set[str] = set()  # what was merged or put back here from elsewhere
         if initial:
             self.replace_all(initial)
 
@@ -98,6 +99,19 @@ class StateStore:
     @property
     def transition_count(self) -> int:
         return len(self._transitions)
+
+    def versions(self) -> dict[str, int]:
+        """The version of every key that is here or was."""
+        with self._lock:
+            return self._all_versions()
+
+    def knows(self, origin: str) -> bool:
+        """Whether the changes of this origin were made here, or have been brought here: merged, or put back."""
+        return origin == self.id or origin in self._origins
+
+    def brought(self, origin: str) -> None:
+        """Note that the changes of this origin have been brought here."""
+        self._origins.add(origin)
 
     # Writing
 
@@ -274,15 +288,21 @@ class OverlayState(StateStore):
             self._base = parent._all()
             self._base_versions = parent._all_versions()
 
-    def changed(self) -> dict[str, Any]:
-        """What ``merge`` would replay: the keys that were set here, with their values."""
+    def changed(self) -> dict[str, StateTransition]:
+        """For each key that was changed here the transition that ``merge`` would make, if nobody else changes it."""
         with self._lock:
-            return {key: json_copy(value) for key, value in self._values.items() if value is not _DELETED}
+            return {key: _handed_out(self._planned(key, value)) for key, value in self._values.items()}
 
-    def deleted(self) -> list[str]:
-        """The keys that were deleted here."""
-        with self._lock:
-            return [key for key, value in self._values.items() if value is _DELETED]
+    def _planned(self, key: str, value: Any) -> StateTransition:
+        return StateTransition(
+            key=key,
+            old_value=self._base.get(key),
+            new_value=None if value is _DELETED else value,
+            actor=self._agent_name,
+            version=self._base_versions.get(key, 0) + 1,
+            timestamp=self._clock.now(),
+            deleted=value is _DELETED,
+        )
 
     def version(self, key: str) -> int:
         with self._lock:
@@ -305,6 +325,7 @@ class OverlayState(StateStore):
                 return []
             changes = [(key, self._resolve(key, ours, on_conflict)) for key, ours in self._values.items()]
             self._merged = True
+            self._parent.brought(self.id)
             replayed = [(key, value) for key, value in changes if value is not _THEIRS]
             return [self._parent._change(key, value, self._agent_name) for key, value in replayed]
 

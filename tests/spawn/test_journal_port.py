@@ -28,7 +28,7 @@ async def test_recall_then_lease_then_started_then_the_runner_then_ended_then_fi
 
     async def say(what, call) -> None:
         leases, told = infra.budget.in_flight, story(infra.log, "a")
-        assert (leases, told) == {"recall": (0, []), "started": (1, []), "ended": (0, ["started"])}[what]
+        assert (leases, told) == {"recall": (0, []), "started": (1, []), "completed": (0, ["started"])}[what]
         await original(what, call)
 
     journal.say = say
@@ -36,7 +36,7 @@ async def test_recall_then_lease_then_started_then_the_runner_then_ended_then_fi
         await run.agent(spec("a"), "t")
     order.extend(journal.told)
 
-    assert order == ["recall a", "started a", "runner", "ended a"]
+    assert order == ["recall a", "started a", "runner", "completed a"]
     assert story(infra.log, "a") == ["started", "finished"]
     assert journal.open == 0
 
@@ -114,10 +114,10 @@ async def test_each_attempt_is_durable_before_it_is_made_and_only_the_last_outpu
     async with open_run(runner=runner, infra=SharedInfra(journal=journal)) as run:
         await run.agent(spec("a", retries=3), "t")
 
-    assert journal.told == ["recall a", "started a", "started a", "ended a"]
+    assert journal.told == ["recall a", "started a", "started a", "completed a"]
 
 
-@pytest.mark.parametrize("fails", ["recall", "started", "ended"])
+@pytest.mark.parametrize("fails", ["recall", "started", "completed"])
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize(
     "pattern", [Swarm(specs("abc")), Swarm(specs("abc"), max_concurrent=1), Pipeline(specs("abc"))]
@@ -136,7 +136,7 @@ async def test_a_journal_that_cannot_be_written_ends_the_run_with_what_is_there(
 
 
 async def test_an_output_that_could_not_be_made_durable_is_paid_for_and_not_lost() -> None:
-    journal = FakeJournal(fails="ended")
+    journal = FakeJournal(fails="completed")
     infra = SharedInfra(journal=journal)
     with pytest.raises(JournalError) as caught:
         await Swarm(specs("a")).run("t", runner=ScriptedRunner(default=Reply("dear", spends=tokens(99))), infra=infra)
@@ -168,7 +168,7 @@ async def test_a_retry_that_could_not_be_made_durable_keeps_the_attempt_before_i
     assert caught.value.usage == tokens(5)
 
 
-@pytest.mark.parametrize("fails", ["recall", "started", "ended"])
+@pytest.mark.parametrize("fails", ["recall", "started", "completed"])
 async def test_a_journal_that_cannot_be_written_ends_the_run_from_inside_a_nested_pattern_too(fails: str) -> None:
     infra = SharedInfra(journal=FakeJournal(fails=fails))
     with pytest.raises(JournalError):
@@ -179,7 +179,7 @@ async def test_a_journal_that_cannot_be_written_ends_the_run_from_inside_a_neste
 
 async def test_a_journal_that_gives_no_memory_lets_nothing_begin() -> None:
     class Taken(FakeJournal):
-        async def open_run(self, run_id):
+        async def open_run(self, opening):
             raise JournalError("in use")
 
     infra = SharedInfra(journal=Taken())
@@ -211,10 +211,20 @@ class Journaled:
         assert self.infra.budget.snapshot().total_tokens >= self.runner.bill.total.total_tokens
         if ended.error is not None and len(self.infra.log):
             assert_keeps_what_ended(self.infra.log, ended.error.partial)
-        # Whatever the journal was told has ended is also known to have ended here.
-        for told in self.journal.told:
-            if told.startswith("ended"):
-                assert story(self.infra.log, told.split()[1])[-1] in ("finished", "failed", "cancelled")
+        # Whatever the journal was told has ended is also known to have ended here, in the same way; and what it was
+        # told has started, it was told has ended.
+        ends = {"completed": "finished", "failed": "failed", "cancelled": "cancelled"}
+        for name in "abc":
+            told = [what for what, who in map(str.split, self.journal.told) if who == name]
+            if "started" in told:
+                assert ends[told[-1]] == story(self.infra.log, name)[-1], (
+                    self.journal.told,
+                    story(self.infra.log, name),
+                )
+        if len(self.infra.log):
+            assert sum((past.spent for past in self.journal.past), tokens(0)) == tokens(
+                self.infra.budget.snapshot().total_tokens
+            )
 
 
 @pytest.mark.parametrize("how", ["task", "scope"])
@@ -232,21 +242,21 @@ async def test_what_was_swallowed_is_told_to_the_journal_before_the_run_ends() -
     await asyncio.wait([task])
 
     assert task.cancelled()
-    assert journal.told[-1] == "ended a"
-    assert [output.answer for outputs in journal.outputs.values() for output in outputs] == ["kept"]
+    assert journal.told[-1] == "completed a"
+    assert answers(journal.outputs) == ["kept"]
 
 
 async def test_the_hold_is_told_to_the_journal() -> None:
     held = []
 
     class Noting(FakeJournal):
-        async def open_run(self, run_id):
-            recall = await super().open_run(run_id)
+        async def open_run(self, opening):
+            recall = await super().open_run(opening)
             started = recall.started
 
-            async def noting(call, attempt, hold) -> None:
-                held.append((attempt, hold))
-                await started(call, attempt, hold)
+            async def noting(call, known, attempt, hold, earlier) -> None:
+                held.append((attempt, hold, earlier))
+                await started(call, known, attempt, hold, earlier)
 
             recall.started = noting
             return recall
@@ -255,5 +265,5 @@ async def test_the_hold_is_told_to_the_journal() -> None:
     async with open_run(runner=ScriptedRunner(default=Reply("x")), infra=infra) as run:
         output: AgentOutput = await run.agent(spec("a", estimate=tokens(9)), "t")
 
-    assert held == [(1, tokens(9))]
+    assert held == [(1, tokens(9), tokens(0))]
     assert output.succeeded

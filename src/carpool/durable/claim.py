@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ..clock import utc_now
+from ..errors import RunInUse
 from ..events import Event, LimitsRaised, RunFinished, encode
 from ..recall import Opening
 from .ownership import claimed, refuse_unless_owned
 from .records import ENTRY, EVENT, Closed, Ended, Entry, Opened, Owner, Row, RunHeader, Started, chained, encode_json
+from .redaction import without_secrets
 from .telling import TOLD_BY_ENTRIES
 
 __all__ = ["Claim", "Step"]
+
+S = TypeVar("S", bound=Struct)
 
 
 class Step(NamedTuple):
@@ -26,8 +30,8 @@ class Step(NamedTuple):
 
 
 class Claim:
-    """``opening`` by ``owner``. Every method that returns a step is pure but for its look at the log, and refuses when
-    somebody else has taken the run."""
+    """``opening`` by ``owner``. Every method that returns a step is pure but for its look at the log; all but the first
+    refuse when somebody else has taken the run."""
 
     def __init__(self, opening: Opening, owner: Owner) -> None:
         self.opening = opening
@@ -36,12 +40,10 @@ class Claim:
         # As of the last step, whether or not that was written: only hints for when to write again.
         self.told = 0
         self.last_beat = 0.0
+        self.lost = False  # it was seen that somebody else has taken it
 
     def claim(self, header: RunHeader | None, now: float) -> Step:
-        """Take the run, a new one or one that nobody alive has.
-
-        :raises RunInUse: when somebody does.
-        """
+        """Take the run, a new one or one that nobody alive has."""
         opening, at = self.opening, utc_now()
         if header is None:
             header = RunHeader(run_id=opening.run_id, created=at, updated=at, open=False)
@@ -59,13 +61,13 @@ class Claim:
 
     def append(self, header: RunHeader | None, entries: Sequence[Entry], now: float) -> Step:
         """Append ``entries``, after the events that the log has got meanwhile; counts as a sign of life."""
-        header = refuse_unless_owned(header, self.opening.run_id, self.owner, self.epoch)
+        header = self._owned(header)
         self.last_beat = now
         return self._step(header, entries, self._news(header), beat=now, updated=utc_now())
 
     def close(self, header: RunHeader | None, finished: RunFinished, now: float) -> Step:
         """The end of the run in this process."""
-        header = refuse_unless_owned(header, self.opening.run_id, self.owner, self.epoch)
+        header = self._owned(header)
         at = utc_now()
         closed = Closed(at=at, epoch=self.epoch, stop_reason=finished.stop_reason, error=finished.error)
         return self._step(
@@ -80,9 +82,22 @@ class Claim:
             duration_ms=header.duration_ms + finished.duration_ms,
         )
 
+    def give_back(self, header: RunHeader | None, error: str) -> Step:
+        """The run was claimed, and its opening did not come to an end; if it was claimed at all."""
+        epoch = 0 if header is None else header.epoch
+        header = refuse_unless_owned(header, self.opening.run_id, self.owner, epoch)
+        return Step(replace(header, open=False, error=error))
+
     def has_news(self) -> bool:
         """Whether the log has events that were not stored when this was last asked to write."""
         return len(self.opening.log) > self.told
+
+    def _owned(self, header: RunHeader | None) -> RunHeader:
+        try:
+            return refuse_unless_owned(header, self.opening.run_id, self.owner, self.epoch)
+        except RunInUse:
+            self.lost = True
+            raise
 
     def _news(self, header: RunHeader) -> list[Event]:
         return self.opening.log.events(since=header.told)
@@ -91,11 +106,11 @@ class Claim:
         run = self.opening.run_id
         self.told = header.told + len(news)
         rows = [
-            Row(EVENT, self._redacted(encode(event)))
+            Row(EVENT, self._redacted(event, encode))
             for event in news
             if event.kind not in TOLD_BY_ENTRIES and event.run in (run, "")
         ]
-        rows += [Row(ENTRY, self._redacted(encode_json(entry))) for entry in entries]
+        rows += [Row(ENTRY, self._redacted(entry, encode_json)) for entry in entries]
         for entry in entries:
             _count(header, entry, fields)
         for event in news:
@@ -106,12 +121,11 @@ class Claim:
         )
         return Step(header, rows)
 
-    def _redacted(self, body: bytes) -> bytes:
-        """``body`` without secrets; as a rule it has none, and then a look at the text is all."""
-        redactor, text = self.opening.redactor, body.decode()
-        if redactor.text(text) == text:
-            return body
-        return encode_json(redactor.value(msgspec.json.decode(body)))
+    def _redacted(self, told: S, encode: Callable[[S], bytes]) -> bytes:
+        """``told`` as JSON without secrets; as a rule it has none, and then a look at the text is all."""
+        redactor, body = self.opening.redactor, encode(told)
+        text = body.decode()
+        return body if redactor.text(text) == text else encode(without_secrets(told, redactor))
 
 
 def _count(header: RunHeader, entry: Entry, fields: dict[str, Any]) -> None:

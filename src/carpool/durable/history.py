@@ -19,8 +19,8 @@ _NOTHING = TokenAccounting()
 class Fate(Struct, kw_only=True):
     """One call over all processes. ``status``: ``running`` or ``lost``, ``completed``, ``failed``, ``cancelled``.
 
-    ``order`` is the number of the entry that ended it; ``lost`` how many processes died with it in flight; ``in_vain``
-    what its starts cost that came to nothing.
+    ``order`` counts the processes up to the one in which it ended; ``lost`` how many processes died with it in flight;
+    ``in_vain`` what its starts cost that came to nothing, ``before`` that without the last one that ended.
     """
 
     key: str
@@ -41,6 +41,7 @@ class Fate(Struct, kw_only=True):
     starts: int = 0
     lost: int = 0
     in_vain: TokenAccounting = _NOTHING
+    before: TokenAccounting = _NOTHING
 
     @property
     def digest(self) -> str:
@@ -68,16 +69,16 @@ class History:
         self.opened: list[Opened] = []
         self._spent: dict[str, TokenAccounting] = {}  # by purse
         self._slots: dict[str, int] = {}
-        for number, entry in enumerate(entries, 1):
-            self.tell(number, entry)
+        for entry in entries:
+            self.tell(entry)
 
-    def tell(self, number: int, entry: Entry) -> None:
+    def tell(self, entry: Entry) -> None:
         """The next entry."""
         match entry:
             case Started():
                 self._start(entry)
             case Ended():
-                self._end(number, entry)
+                self._end(entry)
             case Opened():
                 self.lose()
                 self.opened.append(entry)
@@ -140,9 +141,10 @@ class History:
         fate.path, fate.agent, fate.parent, fate.slots = entry.path, entry.agent, entry.parent, entry.slots
         fate.starts += 1
 
-    def _end(self, number: int, entry: Ended) -> None:
+    def _end(self, entry: Ended) -> None:
         fate, spent = self.fates[entry.key], entry.output.tokens or _NOTHING
-        fate.status, fate.ended, fate.ended_at, fate.order = entry.status, entry, entry.at, number
+        fate.before = fate.in_vain
+        fate.status, fate.ended, fate.ended_at, fate.order = entry.status, entry, entry.at, len(self.opened)
         self._charge(entry.purse, spent)
         if entry.status == "completed":
             self._slots[entry.purse] = self._slots.get(entry.purse, 0) + fate.slots

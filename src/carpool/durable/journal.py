@@ -10,15 +10,18 @@ that lost its run writes nothing more to it. Safe to share between runs, tasks a
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
+from weakref import WeakValueDictionary
 
+import anyio
 from msgspec.structs import replace
 
 from ..clock import SystemClock, utc_now
-from ..errors import RunInUse, RunNotFound
+from ..errors import JournalError, RunInUse, RunNotFound
 from ..events import Event, RunFinished
 from ..recall import Holdings, Opening, Recall
 from .claim import Claim, Step
@@ -61,6 +64,7 @@ class Journal(ABC):
     def __init__(self) -> None:
         self.owner = this_process()
         self.claims: dict[str, Claim] = {}  # of the runs that this object has open
+        _here[self.owner.journal] = self
 
     # What a store supplies
 
@@ -117,11 +121,17 @@ class Journal(ABC):
         self.claims[run_id] = claim
         try:
             history = await self._claim(claim)
-        except BaseException:
-            del self.claims[run_id]
+        except BaseException as error:
+            try:
+                if isinstance(error, anyio.get_cancelled_exc_class()):
+                    await self._give_back(claim, type(error).__name__)
+            finally:
+                self.claims.pop(run_id, None)
             raise
 
         async def write(entries: Sequence[Entry], finished: RunFinished | None = None) -> None:
+            if self.claims.get(run_id) is not claim:
+                raise JournalError(f"run {run_id!r} can't be written: its journal was closed while it was at work")
             if finished is None:
                 await self.append(claim, entries)
                 return
@@ -130,7 +140,7 @@ class Journal(ABC):
             finally:
                 self.claims.pop(run_id, None)
 
-        return Recollection(history, epoch=claim.epoch, purse=opening.purse, state=opening.state, write=write)
+        return Recollection(history, epoch=claim.epoch, purse=opening.purse, write=write)
 
     async def _claim(self, claim: Claim) -> History:
         """Read first, so that what is damaged is left as it is; whoever writes in between makes it read again."""
@@ -140,13 +150,14 @@ class Journal(ABC):
             if header is None or not header.rows:
                 history, rows = History(), 0
             else:
-                self._refuse_live(header)
+                self._refuse_others(header)
                 stored = await self.read(run_id)
                 history, rows = stored.history(), stored.header.rows
 
             def step(now: RunHeader | None, rows: int = rows) -> Step:
+                if now is not None:
+                    self._refuse_others(now)
                 if now is not None and now.rows != rows:
-                    self._refuse_live(now)
                     raise _Changed
                 return claim.claim(now, self.now())
 
@@ -154,9 +165,19 @@ class Journal(ABC):
                 claim.epoch = (await self.change(run_id, step)).epoch
                 return history
 
+    async def _give_back(self, claim: Claim, error: str) -> None:
+        """Whoever opens the run next need not wait for somebody who was cancelled before he had it."""
+        with anyio.CancelScope(shield=True), suppress(JournalError):
+            await self.change(claim.opening.run_id, lambda header: claim.give_back(header, error))
+
     def _refuse_live(self, header: RunHeader) -> None:
         if self.is_live(header):
             raise RunInUse(header.run_id, str(header.owner))
+
+    def _refuse_others(self, header: RunHeader) -> None:
+        """For whoever is about to claim it for this object: if this has it already, it has given it up."""
+        if header.owner is None or header.owner.journal != self.owner.journal:
+            self._refuse_live(header)
 
     async def holdings(self, run_id: str) -> Holdings:
         history = (await self.read(run_id)).history()
@@ -202,7 +223,14 @@ class Journal(ABC):
 
     def is_live(self, header: RunHeader) -> bool:
         """Whether a living process has the run of ``header``."""
-        return header.open and header.owner is not None and is_alive(header.owner, header.beat, self.now())
+        owner = header.owner
+        if not header.open or owner is None:
+            return False
+        if owner.pid != os.getpid() or replace(owner, journal=self.owner.journal) != self.owner:
+            return is_alive(owner, header.beat, self.now())
+        journal = _here.get(owner.journal)  # in this process there is no doubt
+        claim = None if journal is None else journal.claims.get(header.run_id)
+        return claim is not None and claim.epoch in (0, header.epoch)  # 0: it is being claimed
 
     async def aclose(self) -> None:
         """Give up what is open. A run that is still at work here can't write any more, as if its process had died."""
@@ -217,3 +245,6 @@ class Journal(ABC):
 
 class _Changed(Exception):
     pass
+
+
+_here: WeakValueDictionary[str, Journal] = WeakValueDictionary()  # the journals of this process, by their ids

@@ -25,11 +25,11 @@ class MemoryJournal(Journal):
     async def change(self, run_id: str, step: Callable[[RunHeader | None], Step]) -> RunHeader:
         from anyio.lowlevel import checkpoint  # loaded when something runs, not with carpool
 
-        await checkpoint()
         with self._lock:
             header, rows = step(self._headers.get(run_id))
             self._headers[run_id] = header
             self._rows.setdefault(run_id, []).extend(rows)
+        await checkpoint()  # where it may be cancelled: nothing is to be lost any more
         return header
 
     async def header(self, run_id: str) -> RunHeader | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..clock import utc_now
 from ..content import content_digest, original, spec_digest
 from ..errors import JournalError
-from ..recall import Call, Change, Ending, Past, Recalled
+from ..recall import Call, Ending, Past, Recalled
 from ..types import TokenAccounting
 from .history import Fate, History
 from .records import Approved, Ended, Entry, SpecUsed, Started
@@ -54,8 +54,10 @@ class Remembering:
             return Recalled(
                 key=fate.key,
                 output=fate.output,
-                changes=self._lacking(fate.ended),
+                changes=fate.ended.changes,
                 asks=fate.ended.asks,
+                origin=fate.ended.origin,
+                spent=fate.before,
                 order=fate.order,
             )
         refusal = None
@@ -96,9 +98,6 @@ class Remembering:
         left.remove(wanted)
         return wanted
 
-    def _lacking(self, ended: Ended) -> Sequence[Change]:
-        return ended.changes
-
 
 class Recollection(Remembering):
     """The memory of a run that this process has claimed. ``write`` returns when its entries are durable."""
@@ -109,13 +108,11 @@ class Recollection(Remembering):
         *,
         epoch: int,
         purse: str,
-        state: str,
         write: Callable[..., Awaitable[None]],
     ) -> None:
         super().__init__(history)
         self._epoch = epoch
         self._purse = purse
-        self._state = state
         self._write = write
         self._specs = set(history.specs)
         self._told = set(history.fates)  # keys whose task is written down
@@ -159,7 +156,7 @@ class Recollection(Remembering):
             output=ending.output,
             changes=ending.changes,
             asks=ending.asks,
-            state=self._state,
+            origin=ending.origin,
             purse=self._purse,
         )
         await self._write([ended])
@@ -171,7 +168,3 @@ class Recollection(Remembering):
         if not self._closed:
             self._closed = True
             await self._write([], finished)
-
-    def _lacking(self, ended: Ended) -> Sequence[Change]:
-        """What it changed; nothing, if that was done in this very store."""
-        return () if ended.state == self._state else ended.changes

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from ..errors import JournalCorrupt
 from ..recall import Ask, Change, EndStatus
@@ -156,7 +157,7 @@ class Ended(Entry, frozen=True, tag="ended"):
     output: AgentOutput
     changes: Sequence[Change] = ()
     asks: Sequence[Ask] = ()
-    state: str = ""
+    origin: str = ""
     purse: str = ""
 
 
@@ -174,16 +175,33 @@ class Closed(Entry, frozen=True, tag="closed"):
 
 _decoder = msgspec.json.Decoder(Opened | SpecUsed | Started | Ended | Approved | Closed)
 _encoder = msgspec.json.Encoder(enc_hook=repr)
+_DEEPEST = 200
 
 
 def encode_json(value: Any) -> bytes:
-    """``value`` as JSON; what is none is told by its ``repr``, and half a character becomes a question mark."""
+    """``value`` as JSON; what is none is told by its ``repr``, and half a character becomes a question mark. Never
+    fails: what is written down together must not be lost for the oddity of one."""
     try:
         return _encoder.encode(value)
-    except UnicodeEncodeError:
-        import json
+    except Exception:
+        return _encoder.encode(_plain(value, 0))
 
-        return json.dumps(msgspec.to_builtins(value, enc_hook=repr), ensure_ascii=False).encode(errors="replace")
+
+def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, Struct):
+        return replace(value, **{name: _plain(held, depth + 1) for name, held in asdict(value).items()})
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if depth > _DEEPEST:
+        return "[nested deeper than a journal goes]"
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return {
+            _plain(key if isinstance(key, str) else repr(key), depth): _plain(held, depth + 1) for key, held in items
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(held, depth + 1) for held in cast("list[Any]", value)]
+    return value
 
 
 def decode_entry(place: str, body: bytes) -> Entry:

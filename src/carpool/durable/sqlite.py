@@ -22,7 +22,7 @@ from .claim import Claim, Step
 from .journal import Journal, StoredRun
 from .ownership import BEAT_S
 from .records import Entry, RunHeader
-from .sqlite_file import SqliteFile
+from .sqlite_file import SqliteFile, was_made
 from .sqlite_tables import Tables
 from .writer import Job, Writer
 
@@ -41,7 +41,7 @@ class SqliteJournal(Journal):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # whatever folder the process is in later
         self._file: SqliteFile | None = None
         self._writer = Writer(f"journal {self.path}", self._write, self._tick, self._close, tick_s=_TICK_S)
 
@@ -83,10 +83,12 @@ class SqliteJournal(Journal):
         from anyio import to_thread  # loaded with the first look into a journal, not with carpool
 
         def look() -> T:
-            if not self.path.exists() and not self.path.with_name(self.path.name + "-lock").exists():
+            if not was_made(self.path):
                 return none
             file = SqliteFile(self.path, writable=False)
             try:
+                if not file.made:
+                    return none
                 with file.reading() as connection:
                     return work(Tables(connection, str(self.path)))
             finally:
@@ -115,7 +117,8 @@ class SqliteJournal(Journal):
     def _tick(self) -> bool:
         """Signs of life, and events of runs in which nothing starts or ends. What fails here fails loudly with the next
         entry."""
-        claims = [claim for claim in self.claims.values() if claim.epoch]
+        # ``tuple`` takes them in one step, whatever the loop does meanwhile.
+        claims = [claim for claim in tuple(self.claims.values()) if claim.epoch and not claim.lost]
         now = SystemClock.monotonic()
         due = [claim for claim in claims if claim.has_news() or now - claim.last_beat >= BEAT_S]
         if due and self._file is not None:
@@ -123,7 +126,8 @@ class SqliteJournal(Journal):
                 with self._file.transaction() as connection:
                     group = _Group(connection, str(self.path))
                     for claim in due:
-                        group.change(claim.opening.run_id, partial(claim.append, entries=(), now=now))
+                        with _failing(()):  # one that was taken over does not keep the others from their signs of life
+                            group.change(claim.opening.run_id, partial(claim.append, entries=(), now=now))
                     group.finish()
             except JournalError:
                 return bool(claims)
@@ -185,7 +189,11 @@ class _Group:
     def change(self, run_id: str, step: Callable[[RunHeader | None], Step]) -> RunHeader:
         known = self._known(run_id)
         header, rows = step(known and known[1])
-        number = known[0] if known else self._tables.new_number()
+        if known is None:
+            number = self._tables.new_number()
+            self._tables.put(number, header)  # now, because the number of runs is counted and compared
+        else:
+            number = known[0]
         self._rows += self._tables.numbered(number, header.rows - len(rows), rows)
         self._runs[run_id] = number, header
         self._changed.add(run_id)

@@ -13,15 +13,16 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from ..clock import SystemClock
 from ..errors import JournalCorrupt, JournalError
 from .records import FORMAT
 
-__all__ = ["SqliteFile"]
+__all__ = ["SqliteFile", "was_made"]
 
 BUSY_S = 30.0
 """How long a writer waits for another process's transaction before it gives up."""
@@ -39,7 +40,8 @@ _ONE_MORE = "UPDATE journal SET value = value + 1 WHERE name = 'transactions' RE
 
 
 class SqliteFile:
-    """An open journal file, for one thread. ``writable`` makes it, with mode 0600, in a folder of mode 0700.
+    """An open journal file, for one thread. ``writable`` makes it, with mode 0600, in a folder of mode 0700; one that
+    is only to be read may not be ``made`` yet.
 
     :raises JournalError: naming the path, when it can't be opened, or a newer carpool wrote it.
     :raises JournalCorrupt: when it is no journal, or lacks what had been written.
@@ -47,42 +49,79 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
+        self.made = True
         self._seal = -1
-        with self.told():
+        with self.told(), ExitStack() as opened:
+            opened.callback(self._close_seal)
             if writable:
+                self._refuse_strange()
                 self._prepare()
             self.connection = self._connect(writable)
-            try:
-                self._check(writable)
-            except BaseException:
-                self.close()
-                raise
+            opened.callback(self._close_connection)
+            self._set_up(writable)
+            self._check(writable)
+            opened.pop_all()
+
+    def _refuse_strange(self) -> None:
+        """Look before anything is changed: what is no journal, or a newer one, stays as it is to the last byte."""
+        if self.path.exists() and self.path.stat().st_size > 0:
+            SqliteFile(self.path, writable=False).close()
 
     def _prepare(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._seal = os.open(self._seal_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self.locked():
+            there = self.path.exists() and self.path.stat().st_size > 0
+            if not there and not self._sealed():
+                self._make_aside()
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _make_aside(self) -> None:
+        """Make the file under another name, and move it to its place when it is whole: one that a kill left half made
+        could be told from no other file, and would be refused ever after."""
+        place = Path(os.path.realpath(self.path))
+        half = place.with_name(place.name + "-new")
+        half.unlink(missing_ok=True)
+        for file in (half, place):  # what lies beside them belongs to one that is gone, and would be taken for theirs
+            for ending in ("-journal", "-wal", "-shm"):
+                file.with_name(file.name + ending).unlink(missing_ok=True)
+        os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(half, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            _make(connection)
+        finally:
+            connection.close()  # merges its write-ahead log into it
+        half.replace(place)
+        folder = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     @property
     def _seal_path(self) -> Path:
-        return self.path.with_name(self.path.name + "-lock")
+        return _seal_path(self.path)
 
     def _connect(self, writable: bool) -> sqlite3.Connection:
         uri = f"{self.path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}"
         if not writable and not self._is_in_use() and not os.access(self.path.parent, os.W_OK):
             uri += "&immutable=1"  # else it would want to make the files that it shares with writers
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
+        return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
+
+    def _set_up(self, writable: bool) -> None:
+        connection = self.connection
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA mmap_size = 0")
-        if writable:
-            with self.locked():
-                # The files beside it get the mode of the file itself.
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                self._inode = os.stat(self.path).st_ino  # noqa: PTH116 - as below
-        else:
+        if not writable:
             connection.execute("PRAGMA query_only = ON")
-        return connection
+            return
+        with self.locked():
+            # The files beside it get the mode of the file itself.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            self._inode = os.stat(self.path).st_ino  # noqa: PTH116 - as below
 
     def _is_in_use(self) -> bool:
         return self.path.with_name(self.path.name + "-wal").exists()
@@ -91,18 +130,17 @@ class SqliteFile:
         with self.locked():
             made = self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] > 0
             sealed = self._sealed()
-            if not made and not sealed and writable:
-                self.connection.execute("BEGIN IMMEDIATE")
-                for statement in _SCHEMA.split(";"):
-                    self.connection.execute(statement)
-                self.connection.execute("COMMIT")
+            if not made and not sealed:
+                self.made = writable
+                if writable:
+                    _make(self.connection)
                 return
             if not made:
                 raise JournalCorrupt(str(self.path), "it is empty, and was not; restore it from a copy")
             try:
                 found = self.number("format")
                 transactions = self.number("transactions")
-            except (sqlite3.OperationalError, TypeError):
+            except sqlite3.OperationalError:
                 raise JournalCorrupt(str(self.path), "it is no journal of carpool; choose another path") from None
             if found > FORMAT:
                 raise JournalError(
@@ -119,7 +157,13 @@ class SqliteFile:
 
     def number(self, name: str) -> int:
         """One of the numbers that the journal keeps of itself."""
-        return self.connection.execute("SELECT value FROM journal WHERE name = ?", (name,)).fetchone()[0]
+        return self._number(self.connection.execute("SELECT value FROM journal WHERE name = ?", (name,)).fetchone())
+
+    def _number(self, found: Any) -> int:
+        """On a damaged page it may be missing, or be anything."""
+        if found is None or type(found[0]) is not int:
+            raise JournalCorrupt(str(self.path), "a number that it keeps of itself is gone; restore it from a copy")
+        return found[0]
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
@@ -130,7 +174,7 @@ class SqliteFile:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
-                (transactions,) = connection.execute(_ONE_MORE).fetchone()
+                transactions = self._number(connection.execute(_ONE_MORE).fetchone())
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -157,6 +201,10 @@ class SqliteFile:
             yield
         except sqlite3.DatabaseError as error:
             raise self._error(error) from error
+        except UnicodeDecodeError as error:  # SQLite's own text about a table that it can't make out
+            raise JournalCorrupt(
+                str(self.path), "its tables are not as they were made; restore it from a copy"
+            ) from error
         except OSError as error:
             raise JournalError(f"{self.path}: {error.strerror or error}; see to the folder and its rights") from error
 
@@ -176,9 +224,15 @@ class SqliteFile:
 
     def close(self) -> None:
         """Give it up; the last one to leave merges the write-ahead log into the file."""
+        self._close_connection()
+        self._close_seal()
+
+    def _close_connection(self) -> None:
         with suppress(sqlite3.Error, OSError, JournalError), self.locked():
             self.connection.close()
         self.connection.close()
+
+    def _close_seal(self) -> None:
         if self._seal >= 0:
             os.close(self._seal)
             self._seal = -1
@@ -206,13 +260,7 @@ class SqliteFile:
             fcntl.flock(self._seal, fcntl.LOCK_UN)
 
     def _sealed(self) -> int:
-        """How many transactions there had been; 0 where that can't be read."""
-        try:
-            seal = self._seal_path.read_bytes()
-        except OSError:
-            return 0
-        count, check = seal[:8], seal[8:12]
-        return int.from_bytes(count) if crc32(count) == int.from_bytes(check) and len(seal) >= _SEAL else 0
+        return _sealed(self.path)
 
     def _write_seal(self, transactions: int) -> None:
         count = transactions.to_bytes(8)
@@ -223,11 +271,40 @@ class SqliteFile:
     def _refuse_if_moved(self) -> None:
         """A file that was removed takes writes as before, and nobody will ever read them."""
         try:
-            same = os.stat(self.path).st_ino == self._inode  # noqa: PTH116 - for every transaction, at half the price
+            # For every transaction, and so at half the price of a Path's; without its lock file it has no lock either.
+            same = os.stat(self.path).st_ino == self._inode and os.fstat(self._seal).st_nlink > 0  # noqa: PTH116
         except FileNotFoundError:
             same = False
         if not same:
-            raise JournalError(f"{self.path}: the file was removed or replaced while it was in use; run again")
+            raise JournalError(
+                f"{self.path}: the file, or {self._seal_path.name}, was removed or replaced while it was in use; run again"
+            )
+
+
+def was_made(path: Path) -> bool:
+    """Whether there is a file, or was one that something was written to."""
+    return path.exists() or _sealed(path) > 0
+
+
+def _seal_path(path: Path) -> Path:
+    return path.with_name(path.name + "-lock")
+
+
+def _sealed(path: Path) -> int:
+    """How many transactions there had been; 0 where that can't be read."""
+    try:
+        seal = _seal_path(path).read_bytes()
+    except OSError:
+        return 0
+    count, check = seal[:8], seal[8:12]
+    return int.from_bytes(count) if crc32(count) == int.from_bytes(check) and len(seal) >= _SEAL else 0
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.split(";"):
+        connection.execute(statement)
+    connection.execute("COMMIT")
 
 
 _SEAL = 12

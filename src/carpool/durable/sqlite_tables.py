@@ -79,9 +79,11 @@ class Tables:
             (),
             (str, int, bytes, bytes),
         )
-        ((expected,),) = self._rows("SELECT value FROM journal WHERE name = 'runs'", (), (int,))
-        if len(found) != expected:
-            raise JournalCorrupt(self._place, f"{len(found)} of {expected} runs are left; restore the file from a copy")
+        expected = self._rows("SELECT value FROM journal WHERE name = 'runs'", (), (int,))
+        if [(len(found),)] != expected:
+            raise JournalCorrupt(
+                self._place, f"{len(found)} runs are left, which is not all; restore the file from a copy"
+            )
         for run_id, number, body, digest in found:
             self._refuse_damaged(run_id, number, body, digest)
         return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..errors import JournalCorrupt
-from ..events import AgentCancelled, AgentEvent, AgentFailed, AgentFinished, AgentStarted, Event, decode
-from .records import ENTRY, Ended, Row, Started, decode_entry
+from ..events import AgentCancelled, AgentEvent, AgentFailed, AgentFinished, AgentRetrying, AgentStarted, Event, decode
+from .records import ENTRY, Ended, Opened, Row, Started, decode_entry
 
 __all__ = ["TOLD_BY_ENTRIES", "told"]
 
@@ -15,11 +15,13 @@ TOLD_BY_ENTRIES = frozenset(kind.kind for kind in (AgentStarted, AgentFinished, 
 
 
 def told(run_id: str, rows: Sequence[Row]) -> list[Event]:
-    """The events of a run from all its rows, in their order, without numbers.
+    """The events of a run from all its rows, in their order, without numbers. More rows add events at the end.
 
     :raises JournalCorrupt: for a row that can't be read.
     """
     starts: dict[str, Started] = {}
+    # A further attempt is on record before its log can say that it is retried: it is told of after that, by its path.
+    retried: dict[str, AgentStarted] = {}
     events: list[Event] = []
     for number, (stream, body) in enumerate(rows, 1):
         place = f"run {run_id!r}, row {number}"
@@ -27,15 +29,34 @@ def told(run_id: str, rows: Sequence[Row]) -> list[Event]:
             entry = decode_entry(place, body)
             if isinstance(entry, Started):
                 starts[entry.key] = entry
-                events.append(_started(run_id, entry))
-            elif isinstance(entry, Ended) and entry.key in starts:
-                events.append(_ended(run_id, starts[entry.key], entry))
+                if entry.attempt > 1:
+                    retried[entry.path] = _started(run_id, entry)
+                else:
+                    events.append(_started(run_id, entry))
+            elif isinstance(entry, Ended) and (start := starts.get(entry.key)) is not None:
+                _append_retried(events, retried, start.path)
+                events.append(_ended(run_id, start, entry))
+            elif isinstance(entry, Opened):
+                for path in list(retried):
+                    _append_retried(events, retried, path)
         else:
-            try:
-                events.append(decode(body))
-            except ValueError as error:
-                raise JournalCorrupt(place, f"not an event: {error}") from None
+            event = _decoded(place, body)
+            events.append(event)
+            if isinstance(event, AgentRetrying):
+                _append_retried(events, retried, event.path)
     return events
+
+
+def _append_retried(events: list[Event], retried: dict[str, AgentStarted], path: str) -> None:
+    if path in retried:
+        events.append(retried.pop(path))
+
+
+def _decoded(place: str, body: bytes) -> Event:
+    try:
+        return decode(body)
+    except ValueError as error:
+        raise JournalCorrupt(place, f"not an event: {error}") from None
 
 
 def _started(run_id: str, entry: Started) -> AgentStarted:

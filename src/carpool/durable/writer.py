@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
@@ -81,6 +82,13 @@ class Job(Generic[T]):
             self._told.set_result(None)
 
 
+def _own(error: Exception) -> Exception:
+    """``error`` for one job: what a run notes on its error, the next run's must not have."""
+    own = copy(error)
+    own.__cause__ = error
+    return own
+
+
 def _tell(jobs: Sequence[Job[Any]]) -> None:
     for job in jobs:
         job.tell()
@@ -144,7 +152,8 @@ class Writer:
             try:
                 first = self._jobs.get(timeout=self._tick_s if ticking else None)
             except Empty:
-                ticking = self._tick()
+                with suppress(Exception):  # what keeps this from being written keeps the next job too, and is told then
+                    ticking = self._tick()
                 continue
             jobs, ending = self._all_that_wait(first)
             if jobs:
@@ -170,5 +179,5 @@ class Writer:
             self._write(jobs)
         except Exception as error:
             for job in jobs:
-                job.error = error
+                job.error = _own(error)
         Job.wake(jobs)

@@ -104,7 +104,8 @@ class Start:
         except BudgetError as denial:
             return self._skipped(denial)
         except BaseException as error:
-            self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
+            if self.cancelled_after is None:
+                self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
             raise
         if self.call is not None:
             return await self._recorded(self.call, lease)
@@ -124,30 +125,34 @@ class Start:
             slots=int(self.gated),
         )
         self.known = known = await shared.recall.recall(call, settled=self.place.settled)
+        if known.spent is not None:  # the run's own purse has booked all that was spent when it was opened
+            self.purse.record_past(known.spent, 0, outside=shared.purse)
         if known.output is not None:
             return await self._replayed(call, known.output)
         if known.refusal is not None or self.place.settled:
             return self._refused(known.refusal or "it is not on record, and who asked for it does not run again")
         self.whose = replace(whose, key=known.key)
-        if known.spent is not None:
-            self.purse.record_past(known.spent, 0, outside=shared.purse)
         return None
 
     async def _replayed(self, call: Call, output: AgentOutput) -> AgentOutput:
         known, shared = self.known, self.shared
         output = replace(output, name=self.spec.name)
-        # The run's own purse has booked all that was spent when it was opened.
         self.purse.record_past(output.tokens, call.slots, outside=shared.purse)
         if self.limited and output.tokens is not None:
             self._learn(output.tokens)
-        if self.isolation is not None:
-            self.isolation.recalled(self.spec.name, known.changes)
-        elif not self.place.settled:  # else they are among the changes of who asked for it
-            shared.restoring.apply(self.spec.name, known)
+        self._restore(known)
         if known.asks:
             await self._ask_again(known.asks)
         self._log(events.AgentReplayed, tokens=output.tokens)
         return self.place.record.keep(output)
+
+    def _restore(self, known: Recalled) -> None:
+        restoring, name = self.shared.restoring, self.spec.name
+        if self.isolation is not None and self.isolation.overlays:
+            changes = restoring.lacking(known)
+            self.isolation.recalled(name, changes, lambda transitions: restoring.merged(known, transitions))
+        elif not self.place.settled:  # else they are among the changes of who asked for it
+            restoring.apply(name, known)
 
     async def _ask_again(self, asks: Sequence[Ask]) -> None:
         """Go through what it asked of others once more, so that all of them are told of in this run too."""
@@ -257,10 +262,17 @@ class Start:
         return output
 
     async def _record_start(self, call: Call, lease: Lease, attempt: int) -> None:
+        # The budget was not asked about who is not gated, and holds nothing: lost, it would have cost nothing.
+        hold = lease.hold if self.gated else self._estimate() or _NOTHING
         try:
-            await self.shared.recall.started(call, self.known, attempt, lease.hold, self.earlier)
-        except BaseException:
+            await self.shared.recall.started(call, self.known, attempt, hold, self.earlier)
+        except BaseException as error:
             lease.release()
+            if attempt == 1 and isinstance(error, anyio.get_cancelled_exc_class()):
+                # That it starts is on record; that it did not is to be so too, or it would count as lost, at its hold.
+                self._log(events.AgentStarted, held=lease.hold)
+                self._log(events.AgentCancelled, duration_ms=0.0, tokens=_NOTHING)
+                await self._record_cancelled(call, _NOTHING)
             raise
 
     def _granted(self) -> dict[str, Tool]:
@@ -351,8 +363,11 @@ class Start:
                 self.place.record.deny(self.roles, denial)
                 break
             except BaseException:
-                self._ended(output)  # with what it came to before
-                self.cancelled_after = output.tokens or _NOTHING
+                if self.call is None:
+                    self._ended(output)  # with what it came to before
+                else:
+                    with anyio.CancelScope(shield=True), suppress(JournalError):
+                        await self._record_end(self.call, output)
                 raise
             attempt += 1
             self._log(events.AgentRetrying, attempt=attempt, error=output.error)
@@ -370,11 +385,15 @@ class Start:
                 output = await self._attempts(lease)
             except BaseException:
                 if self.cancelled_after is not None:
-                    gone = AgentOutput(name=self.spec.name, tokens=self.cancelled_after)
-                    with anyio.CancelScope(shield=True), suppress(JournalError):  # not on record, it counts as lost
-                        await self.shared.recall.ended(call, self.known, self._ending("cancelled", gone))
+                    await self._record_cancelled(call, self.cancelled_after)
                 raise
         return await self._record_end(call, output)
+
+    async def _record_cancelled(self, call: Call, spent: TokenAccounting) -> None:
+        self.cancelled_after = spent
+        gone = AgentOutput(name=self.spec.name, tokens=spent)
+        with anyio.CancelScope(shield=True), suppress(JournalError):  # not on record, it counts as lost
+            await self.shared.recall.ended(call, self.known, self._ending("cancelled", gone))
 
     async def _record_end(self, call: Call, output: AgentOutput) -> AgentOutput:
         """Paid for is paid for: whatever keeps the journal from being written, the output is not lost here."""
@@ -386,14 +405,16 @@ class Start:
         return output
 
     def _ending(self, status: EndStatus, output: AgentOutput) -> Ending:
-        changes, acts = [], self.acts
+        acts, store = self.acts, self.shared.infra.state
+        changed = {} if self.noted is None else self.noted.changed()
         if acts is not None and isinstance(acts.state, OverlayState):
-            changes = [Change(key=key, value=value) for key, value in acts.state.changed().items()]
-            changes += [Change(key=key, deleted=True) for key in acts.state.deleted()]
-        elif self.noted is not None:
-            changed = self.noted.changed().items()
-            changes = [Change(key=key, value=last.new_value, deleted=last.deleted) for key, last in changed]
-        return Ending(status=status, output=output, changes=changes, asks=() if acts is None else acts.asks)
+            store, changed = acts.state, acts.state.changed()
+        changes = [
+            Change(key=key, value=last.new_value, deleted=last.deleted, version=last.version)
+            for key, last in changed.items()
+        ]
+        asks = () if acts is None else acts.asks
+        return Ending(status=status, output=output, changes=changes, origin=store.id, asks=asks)
 
     def _ended(self, output: AgentOutput) -> AgentOutput:
         whose = self.whose

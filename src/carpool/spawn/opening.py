@@ -51,7 +51,6 @@ async def open_run(
             pattern=name,
             task=task,
             purse=infra.budget.id,
-            state=infra.state.id,
             limits=infra.budget.limits,
         ),
     )

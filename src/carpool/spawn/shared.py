@@ -44,7 +44,7 @@ class Shared:
         self.approvals: Approvals = infra.approvals
         if self.remembers:
             self.approvals = RememberedApprovals(infra.approvals, recall)
-            self.restoring = Restoring(infra.state)
+            self.restoring = Restoring(infra.state, run_id)
         self.mailbox = Mailbox()
         self.clock = infra.clock
         self.log = infra.log

@@ -3,6 +3,7 @@
 from .bill import Bill, CallMade, Charge
 from .cancellation import Ended, Scenario, cancel_at_every_await
 from .fault_plan import FaultPlan, Strike
+from .journals import check_journal
 from .patterns import check_pattern
 from .reply import Reply, Script
 from .scripted_runner import ScriptedRunner
@@ -23,5 +24,6 @@ __all__ = [
     "Strike",
     "VirtualClock",
     "cancel_at_every_await",
+    "check_journal",
     "check_pattern",
 ]
