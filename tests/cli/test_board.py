@@ -162,3 +162,19 @@ def test_an_agent_is_told_by_its_item_and_shows_the_tool_it_is_at() -> None:
 
     assert "…" in line
     assert line.endswith("search")
+
+
+def test_who_never_started_is_told_from_who_was_refused() -> None:
+    board = told(
+        AgentSkipped(agent="poor", path="run/poor", reason="the limit is reached"),
+        AgentSkipped(agent="late", path="run/late", reason="never started: CancelledError"),
+        AgentSkipped(agent="poison", path="run/poison", reason="never started: poison: the process died 4 times"),
+    )
+
+    assert board.counts == {"refused": 1, "withdrawn": 2}
+    assert (board.ended_count, board.kept_out_count) == (0, 3)
+    assert [(place.agent, place.note) for place in board.bad] == [
+        ("poor", "the limit is reached"),
+        ("poison", "poison: the process died 4 times"),
+    ]
+    assert any("⊘ 2 withdrawn" in line for line in lines(board))

@@ -6,6 +6,7 @@ import pytest
 
 from carpool import TokenAccounting
 from carpool.cli.lines import Lines
+from carpool.cli.terminal import width_of
 from carpool.events import (
     ActionExecuting,
     AgentCancelled,
@@ -114,3 +115,16 @@ def test_a_name_can_command_no_terminal(event: type[AgentEvent]) -> None:
     told = line(event(agent="\x1b[2Ja\nb", timestamp=BEGAN))
 
     assert "\\x1b[2Ja b" in str(told)
+
+
+def test_why_an_agent_never_started_is_told_unless_it_was_cancelled() -> None:
+    poison = AgentSkipped(agent="a", timestamp=LATER, reason="never started: poison: the process died 4 times")
+
+    assert line(poison) == "  1.50 s  withdrawn a  poison: the process died 4 times"
+
+
+def test_wide_characters_stand_in_the_column_too() -> None:
+    names = ["abcdef", "日本語"]
+    told = [line(AgentFinished(agent=name, timestamp=LATER, duration_ms=5), names) for name in names]
+
+    assert [width_of(str(each).partition("5 ms")[0]) for each in told] == [32, 32]

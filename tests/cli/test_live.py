@@ -20,11 +20,12 @@ async def run(spec, task, runtime, mailbox):
 """
 
 
-def at_a_terminal(*arguments: str) -> tuple[int, str]:
-    """The exit code and all that the terminal was sent."""
+def at_a_terminal(*arguments: str, until: str = "", typed: bytes = b"", **environment: str) -> tuple[int, str]:
+    """The exit code and all that the terminal was sent; ``typed`` goes in once ``until`` was seen."""
     pid, terminal = pty.fork()
     if not pid:
         os.environ |= {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", "PYTHONPATH": str(SOURCE)}
+        os.environ |= environment
         os.execv(sys.executable, [sys.executable, "-m", "carpool.cli", *arguments])
     said = b""
     while True:
@@ -35,6 +36,9 @@ def at_a_terminal(*arguments: str) -> tuple[int, str]:
         if not part:
             break
         said += part
+        if typed and until in said.decode(errors="replace"):
+            os.write(terminal, typed)
+            typed = b""
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode(errors="replace")
 
@@ -62,3 +66,28 @@ def test_lines_are_shown_on_a_terminal_too_when_asked_for() -> None:
     assert code == 0
     assert "▶" not in said
     assert "started" in said
+
+
+def test_who_ends_it_at_once_has_the_cursor_back(folder: Path) -> None:
+    (folder / "slow.py").write_text(SLOW.replace("await anyio.sleep(0.4)", "import time; time.sleep(30)"))
+    code, said = at_a_terminal(*RUN, until="\x1b[?25l", typed=b"\x03\x03")
+
+    assert code == 130
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")
+
+
+def test_items_that_can_not_be_read_are_not_still_to_come(folder: Path) -> None:
+    (folder / "two.md").write_bytes(b"\0")
+    _, said = at_a_terminal(*RUN)
+
+    assert "2 to come" in said  # a mapper and the reducer, once the file was looked at
+    assert "0 to come" not in said
+    assert "to come" not in said[said.rindex("map-reduce over") :]
+
+
+def test_where_the_signs_of_a_drawing_can_not_be_written_there_are_lines() -> None:
+    code, said = at_a_terminal(*RUN, PYTHONIOENCODING="ascii")
+
+    assert code == 0
+    assert "finished" in said
+    assert "\x1b[?25l" not in said

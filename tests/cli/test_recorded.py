@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from carpool.cli.terminal import width_of
+
+_AMOUNTS = ("TOKENS", "COST", "TIME")
 RUN = ("run", "--task", "What about cats?", "--items", "*.md", "--runner", "crew:paid")
 SLOW = ("run", "--task", "t", "--items", "*.md", "--runner", "crew:first_only", "--max-concurrent", "1")
 
@@ -66,10 +69,10 @@ def test_ps_tells_of_each_run_the_latest_first(typed, recorded: str) -> None:
     later = typed(*RUN, "--budget", "2 agents", "--json").lines[-1]["run_id"]
     lines = typed("ps").out.splitlines()
 
-    assert lines[0].split() == ["RUN", "STATUS", "PATTERN", "AGENTS", "TOKENS", "COST", "TIME", "BEGAN", "TASK"]
+    assert lines[0].split() == ["RUN", "STATUS", "PATTERN", "STARTS", "DONE", *_AMOUNTS, "BEGAN", "TASK"]
     assert [line.split()[0] for line in lines[1:]] == [later, recorded]
     assert "budget exhausted" in lines[1]
-    assert "4 of 4     480   $0.05" in lines[2]
+    assert lines[2].split()[3:7] == ["4", "4", "480", "$0.05"]
 
 
 def test_ps_as_json_has_what_the_table_has(typed, recorded: str) -> None:
@@ -219,6 +222,7 @@ def test_killed_runs_are_interrupted_and_go_on(started, typed, folder: Path) -> 
     process.wait()
 
     assert "interrupted" in typed("ps").out
+    assert " 0 ms " not in typed("ps").out
     assert "! mapper_1" in typed("show", run_id).out
     (folder / "crew.py").write_text((folder / "crew.py").read_text().replace("sleep(600)", "sleep(0)"))
     assert "1 lost" in typed("resume", run_id, "--dry-run").out
@@ -237,7 +241,9 @@ def test_a_running_run_can_be_watched_and_cancelled_from_another_process(started
     out, _ = process.communicate(timeout=15)
 
     assert (in_use.code, gone.code) == (1, 1)
+    assert "carpool resume: RunInUse: " in in_use.err
     assert "is in use by process" in in_use.err
+    assert typed("ps").out.splitlines()[1].split()[1] == "cancelled"
     assert process.returncode == 130
     assert json.loads(out.splitlines()[-1])["interrupted"]
     assert "finished  mapper_0" in follower.communicate(timeout=15)[0]
@@ -251,6 +257,7 @@ def test_a_journal_that_is_none_is_told_by_its_path(typed, folder: Path) -> None
     assert ended.code == 1
     assert "text.db" in ended.err
     assert "JournalCorrupt" in ended.err
+    assert "to go on" not in ended.err  # for it is not on record
 
 
 def test_a_key_in_a_task_is_not_stored(typed, folder: Path) -> None:
@@ -260,3 +267,82 @@ def test_a_key_in_a_task_is_not_stored(typed, folder: Path) -> None:
 
     assert key.encode() not in stored
     assert sqlite3.connect(folder / "state" / "carpool" / "runs.db").execute("SELECT count(*) FROM rows").fetchone()[0]
+
+
+def test_ps_as_json_has_every_field_of_every_run(typed, recorded: str) -> None:
+    typed("run", "--task", "t", "--items", "one.md", "--runner", "crew:fails", "--budget", "1 agent")
+    failed, completed = typed("ps", "--json").lines
+
+    assert failed.keys() == completed.keys()
+    assert (completed["failed"], failed["failed"]) == (0, 1)
+
+
+def test_agents_of_one_role_are_shown_together(typed, recorded: str) -> None:
+    shown = typed("show", recorded, "mapper").out
+
+    assert [f"answer of mapper_{number}" in shown for number in range(4)] == [True, True, True, False]
+    assert "answer of reducer" not in shown
+
+
+def test_a_run_that_is_named_twice_is_removed_once(typed, recorded: str) -> None:
+    ended = typed("rm", recorded, "last", recorded[:8])
+
+    assert (ended.code, ended.err) == (0, f"removed run {recorded}\n")
+
+
+def test_names_of_any_script_stand_in_columns(typed) -> None:
+    names = ("ann", "日本語エージェント", "naïve")
+    typed("run", "--pattern", "vote", *(f"--agent={name}" for name in names), "--task", "t", "--runner", "crew:paid")
+    shown = typed("show", "last").out.partition("vote\n")[2].splitlines()
+
+    assert len(shown) == 3
+    assert len({width_of(line.partition("120 tokens")[0]) for line in shown}) == 1
+
+
+def test_an_empty_variable_names_no_journal(typed, recorded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARPOOL_JOURNAL", "")
+
+    assert recorded in typed("ps").out
+
+
+@pytest.mark.parametrize("command", [RUN, ("ps",), ("resume", "last"), ("mcp",)])
+def test_a_folder_is_no_journal(typed, folder: Path, command) -> None:
+    ended = typed(*command, "--journal", str(folder))
+
+    assert ended.code == 2
+    assert f"the journal {folder} is a folder; name a file with --journal or CARPOOL_JOURNAL" in ended.err
+
+
+def test_who_has_no_home_is_asked_for_a_journal(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+
+    assert "there is no home folder for a journal; name a file" in typed("ps").err
+    assert "there is no home folder" in typed("doctor").out
+    assert typed(*RUN).code == 2
+    assert typed(*RUN, "--no-journal").code == 0
+
+
+def test_a_stdout_that_can_not_be_written_is_told_and_one_that_nobody_reads_is_not(started, recorded: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    for command in (("ps",), ("export", recorded), ("--help",)):
+        with Path("/dev/full").open("w") as full:
+            process = started(*command, stdout=full)
+            told = process.communicate()[1]
+        assert process.returncode == 1
+        assert told.count("\n") == 1
+        assert "No space left on device" in told
+    gone = started("events", recorded, stdout=writer)
+    os.close(writer)
+    assert (gone.communicate()[1], gone.returncode) == ("", 1)
+
+
+def test_runs_at_once_share_a_journal(started, typed) -> None:
+    processes = [started(*RUN, "--quiet") for _ in range(5)]
+
+    assert [process.communicate()[0] for process in processes] == ["answer of reducer\n"] * 5
+    assert [run["status"] for run in typed("ps", "--json").lines] == ["completed"] * 5

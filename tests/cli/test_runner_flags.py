@@ -51,9 +51,9 @@ def test_what_does_not_go_together_is_refused_before_anything_starts(typed, flag
 
 
 def test_a_model_without_the_extra_says_what_to_install(typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    import carpool.cli.runner_from as runner_from
+    import carpool.cli.runner_choice as runner_choice
 
-    monkeypatch.setattr(runner_from, "find_spec", lambda name: None)
+    monkeypatch.setattr(runner_choice, "find_spec", lambda name: None)
     ended = typed(*VOTE, "--model", "openai:x")
 
     assert ended.code == 2
@@ -65,3 +65,21 @@ def test_a_runner_may_stand_in_the_environment_where_the_flag_wins(typed, monkey
 
     assert typed(*VOTE).code == 1
     assert typed(*VOTE, "--runner", "crew:paid").code == 0
+
+
+@pytest.mark.parametrize("arguments", ["'print(1 | 2)'", "'print(3)' '|' 'a;b'"])
+def test_a_sign_of_the_shell_in_quotes_is_an_argument(typed, arguments: str) -> None:
+    ended = typed(*VOTE, "--command", f"{sys.executable} -c {arguments}", "--quiet")
+
+    assert (ended.code, ended.out) == (0, "3\n")
+
+
+def test_a_cassette_whose_recording_was_cut_off_is_a_warning_in_a_line(typed, folder) -> None:
+    typed(*VOTE, "--runner", "crew:paid", "--record", "team.jsonl")
+    with (folder / "team.jsonl").open("a") as cassette:
+        cassette.write('{"cut off')
+    ended = typed(*VOTE, "--replay", "team.jsonl", "--quiet")
+
+    assert (ended.code, ended.out) == (0, "answer of a\n")
+    assert ended.err.startswith("warning: team.jsonl: the last line is not whole and was dropped")
+    assert ended.err.count("\n") == 1

@@ -2,11 +2,22 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
 
-from carpool.cli.terminal import OutputClosedError, Piece, Screen, harmless, harmless_json, on_one_line
+from carpool.cli.terminal import (
+    OutputClosedError,
+    Piece,
+    Screen,
+    ending_within,
+    harmless,
+    harmless_json,
+    on_one_line,
+    padded,
+    width_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +123,54 @@ def test_no_colour_is_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
 
     assert said(monkeypatch, ("started", "green")) == "started\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("a/path.md", 9, "a/path.md"),
+        ("a/path.md", 8, "…path.md"),
+        ("日本語", 6, "日本語"),
+        ("日本語", 5, "…本語"),
+        ("日本語", 4, "…語"),
+        ("日本語", 1, "…"),
+    ],
+)
+def test_a_path_is_told_by_its_end_however_wide_its_characters(text: str, width: int, shown: str) -> None:
+    assert ending_within(text, width) == shown
+    assert width_of(padded(shown, width)) == width
+
+
+LOUD = """
+import os, sys
+print("while it is imported")
+
+async def run(spec, task, runtime, mailbox):
+    print("a print")
+    sys.stdout.write("half a line")
+    os.system("echo from a child")
+    return f"answer of {spec.name}"
+"""
+
+
+def test_what_runners_print_is_not_among_the_answers(started, folder) -> None:
+    (folder / "loud.py").write_text(LOUD.replace('print("while it is imported")', ""))
+    vote = ("run", "--pattern", "vote", "--agent", "a", "--task", "t", "--runner", "loud:run")
+    out, err = started(*vote, "--quiet").communicate()
+    lines, _ = started(*vote, "--json").communicate()
+
+    assert out == "answer of a\n"
+    assert "a print" in err
+    assert "from a child" in err
+    assert [json.loads(line)["kind"] for line in lines.splitlines()][-1] == "result"
+
+
+def test_a_runner_may_print_where_there_is_no_stderr(started, folder) -> None:
+    (folder / "loud.py").write_text(LOUD)
+    run = [sys.executable, "-m", "carpool.cli", "run", "--runner", "loud:run", "--quiet"]
+    vote = ["--pattern", "vote", "--agent", "a", "--task", "t", "--no-journal"]
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *run, *vote], capture_output=True, text=True, check=True
+    )
+
+    assert ended.stdout == "while it is imported\nanswer of a\n"

@@ -61,8 +61,8 @@ ONE = ("--agent", "a")
         (["run", *TASK, *ITEMS, "--reduce-chars", "1"], "--reduce-chars: must be a whole number, 2 or more"),
         # The runner
         (["run", *TASK, *ITEMS, "--runner", "gpt"], "no runner 'gpt'; there are: extractive; or name your own"),
-        (["run", *TASK, *ITEMS, "--runner", "nowhere:x"], "no module 'nowhere', here or installed"),
-        (["run", *TASK, *ITEMS, "--runner", "agents.sub:x"], "no module 'agents.sub', here or installed"),
+        (["run", *TASK, *ITEMS, "--runner", "nowhere:x"], "--runner: nowhere:x: no module 'nowhere', in "),
+        (["run", *TASK, *ITEMS, "--runner", "agents.sub:x"], "no module 'agents.sub', in "),
         (["run", *TASK, *ITEMS, "--runner", "crew:nobody"], "crew has no 'nobody'"),
         (["run", *TASK, *ITEMS, "--runner", "agents:"], "write module:attribute"),
         (["run", *TASK, *ITEMS, "--runner", ":x"], "write module:attribute"),
@@ -74,6 +74,13 @@ ONE = ("--agent", "a")
         (
             ["run", *TASK, *ITEMS, "--runner", "lacking:x"],
             "lacking can't be loaded: ModuleNotFoundError: No module nam",
+        ),
+        (["run", *TASK, *ITEMS, "--model", "gpt"], "--model gpt: write PROVIDER:NAME, as in openai:gpt"),
+        (["run", *TASK, *ITEMS, "--command", " "], "--command: is empty; write a program"),
+        (["run", *TASK, *ITEMS, "--command", "'"], "--command ': No closing quotation"),
+        (
+            ["run", *TASK, *ITEMS, "--command", "a b | c"],
+            "no shell reads it, and '|' is for one; write: sh -c 'a b | c'",
         ),
         # Both commands read the same flags
         (["plan"], "--task is needed"),
@@ -104,3 +111,21 @@ def test_standard_input_without_a_line_is_no_item(typed, monkeypatch: pytest.Mon
 
     assert ended.code == 2
     assert "standard input has no line that is not blank" in ended.err
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_standard_input_that_is_closed_has_no_items(typed, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+
+    ended = typed(command, *TASK, "--items", "-")
+
+    assert ended.code == 2
+    assert "--items -: standard input is closed" in ended.err
+
+
+def test_two_runners_in_the_environment_are_one_too_many(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARPOOL_RUNNER", "extractive")
+    monkeypatch.setenv("CARPOOL_MODEL", "openai:x")
+
+    assert "CARPOOL_RUNNER and CARPOOL_MODEL are set: an agent has one runner" in typed("run", *TASK, *ITEMS).err
+    assert typed("run", *TASK, *ITEMS, "--runner", "extractive").code == 0

@@ -1,4 +1,4 @@
-"""The command line, where everything is put together: ``carpool run`` and ``carpool plan``, a file for each.
+"""The command ``carpool``: each subcommand is the file of its name; the others are what they are made of.
 
 Nothing heavy is loaded before it is needed, and without the extra ``cli`` this says what to install.
 """

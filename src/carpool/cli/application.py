@@ -8,8 +8,8 @@ from cyclopts import App
 from cyclopts.exceptions import CoercionError, CycloptsError, UnusedCliTokensError
 
 from .help_pages import HelpPages
-from .terminal import Screen, on_one_line
-from .usage import EXIT_CODES, USAGE, UsageError
+from .terminal import OutputClosedError, Screen, on_one_line
+from .usage import EXIT_CODES, FAILED, USAGE, UsageError
 
 __all__ = ["app", "dispatch"]
 
@@ -47,6 +47,16 @@ _SHOW = """\
 Show a run: the tree of its agents with how they ended, what they cost and how long they took.
 
 With an agent, by name or path: what it was asked, and what it answered."""
+
+_VIEW = """\
+Show runs in a browser: timeline, tree, budget, every agent; live while a run goes on.
+
+Served on this machine alone, at an address that has a token in it. Nothing is loaded from anywhere else."""
+
+_TRACE = """\
+Write a run as one HTML file, which opens offline and shows the same as view.
+
+It has every task and answer of the run in it."""
 
 _RESUME = """\
 Go on with a run that was killed, interrupted, or stopped by its budget.
@@ -88,9 +98,9 @@ app = App(
 )
 app.command("carpool.cli.run:run", name="run", help=_RUN, help_epilogue=EXIT_CODES)
 app.command("carpool.cli.plan:plan", name="plan", help=_PLAN)
-app.command("carpool.cli.teams:init", name="init", help=_INIT, help_epilogue="")
-app.command("carpool.cli.teams:check", name="check", help=_CHECK, help_epilogue="")
-app.command("carpool.cli.teams:schema", name="schema", help="Print the JSON Schema of team files.", help_epilogue="")
+app.command("carpool.cli.init:init", name="init", help=_INIT, help_epilogue="")
+app.command("carpool.cli.check:check", name="check", help=_CHECK, help_epilogue="")
+app.command("carpool.cli.schema:schema", name="schema", help="Print the JSON Schema of team files.", help_epilogue="")
 app.command("carpool.cli.mcp:mcp", name="mcp", help=_MCP, help_epilogue="")
 app.command(
     "carpool.cli.doctor:doctor", name="doctor", help="Say what can be used here, and what to install.", help_epilogue=""
@@ -99,9 +109,11 @@ app.command("carpool.cli.ps:ps", name="ps", help="List the runs on record, the l
 app.command("carpool.cli.show:show", name="show", help=_SHOW, help_epilogue="")
 app.command("carpool.cli.resume:resume", name="resume", help=_RESUME, help_epilogue=EXIT_CODES)
 app.command("carpool.cli.events:events", name="events", help="Print the events of a run.", help_epilogue="")
-app.command("carpool.cli.stored:cancel", name="cancel", help=_CANCEL, help_epilogue="")
-app.command("carpool.cli.stored:rm", name="rm", help="Take runs out of the journal, for good.", help_epilogue="")
-app.command("carpool.cli.stored:export", name="export", help="Write a run as one JSON document.", help_epilogue="")
+app.command("carpool.cli.cancel:cancel", name="cancel", help=_CANCEL, help_epilogue="")
+app.command("carpool.cli.rm:rm", name="rm", help="Take runs out of the journal, for good.", help_epilogue="")
+app.command("carpool.cli.export:export", name="export", help="Write a run as one JSON document.", help_epilogue="")
+app.command("carpool.cli.view:view", name="view", help=_VIEW, help_epilogue="")
+app.command("carpool.cli.trace:trace", name="trace", help=_TRACE, help_epilogue="")
 
 _policy = App(name="policy", help="Look at policy files.", help_epilogue="")
 _policy.command("carpool.cli.policy:check", name="check", help=_POLICY_CHECK)
@@ -109,15 +121,24 @@ app.command(_policy)
 
 
 def dispatch(arguments: Sequence[str]) -> int:
-    """Run the command that ``arguments`` name; a mistake in them is one line on stderr."""
+    """Run the command that ``arguments`` name; a mistake in them is one line on stderr, and so is what the system
+    refuses."""
     tokens = _with_stdin(arguments)
     try:
         code = app(tokens, exit_on_error=False, print_error=False)
     except (CycloptsError, UsageError) as error:
-        command = " ".join(("carpool", *app.parse_commands(tokens)[0]))
+        command = _command(tokens)
         Screen().say((on_one_line(f"{command}: {_message(error)} (see {command} --help)"), ""), wrap=True)
         return USAGE
+    except (OutputClosedError, OSError) as error:
+        if not getattr(error, "left", isinstance(error, BrokenPipeError)):
+            Screen().say((on_one_line(f"{_command(tokens)}: {error}"), ""), wrap=True)
+        return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _command(tokens: Sequence[str]) -> str:
+    return " ".join(("carpool", *app.parse_commands(tokens)[0]))
 
 
 def _with_stdin(arguments: Sequence[str]) -> list[str]:

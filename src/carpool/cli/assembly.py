@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 from ..infra import SharedInfra
 from ..items import Files, lines
@@ -19,7 +19,7 @@ from .flags import Flags
 from .parts import PARTS, cast
 from .usage import UsageError
 
-__all__ = ["Assembly", "assemble", "items_of"]
+__all__ = ["Assembly", "assemble", "items_of", "standard_input"]
 
 MAPPER_PROMPT = "Answer the task from this item alone, briefly."
 REDUCER_PROMPT = "Make one brief answer of these answers."
@@ -120,11 +120,19 @@ def items_of(paths: tuple[str, ...], stdin: bytes | None) -> tuple[Collection[An
         return files, files.labels, files.unreadable
     if len(paths) > 1:
         raise UsageError("--items -: standard input stands alone; give either it or files")
-    found: list[Item | UnreadableItem] = lines(sys.stdin.buffer if stdin is None else BytesIO(stdin))
+    found: list[Item | UnreadableItem] = lines(standard_input() if stdin is None else BytesIO(stdin))
     if not found:
         raise UsageError("--items -: standard input has no line that is not blank")
     unreadable = {item.label: item.reason for item in found if isinstance(item, UnreadableItem)}
     return found, [item.label for item in found], unreadable
+
+
+def standard_input() -> BinaryIO:
+    """:raises UsageError: when it is closed."""
+    stdin: TextIO | None = sys.stdin  # None where the process was started without
+    if stdin is None:
+        raise UsageError("--items -: standard input is closed")
+    return stdin.buffer
 
 
 def _swarm(flags: Flags, task: str) -> Assembly:

@@ -11,7 +11,7 @@ from .. import events
 from ..types import BudgetLimits, TokenAccounting
 from .amounts import counted, dollars, seconds
 
-__all__ = ["WITHDRAWN", "Bill", "bill_of", "wording"]
+__all__ = ["Bill", "bill_of", "why_withdrawn", "wording"]
 
 
 class Bill(Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ def bill_of(facts: Iterable[events.Event]) -> Bill:
         match fact:
             case events.AgentFinished() | events.AgentFailed() | events.AgentCancelled() | events.AgentReplayed():
                 usage += fact.tokens or TokenAccounting()
-            case events.AgentSkipped() if fact.reason.startswith(WITHDRAWN):
+            case events.AgentSkipped() if why_withdrawn(fact) is not None:
                 counted_as = "withdrawn"
             case events.BudgetExhausted():
                 refusal = refusal or fact.reason
@@ -81,8 +81,19 @@ _COUNTED_AS = {
     events.AgentCancelled.kind: "cancelled",
     events.AgentReplayed.kind: "replayed",
 }
-WITHDRAWN = "never started"
+_WITHDRAWN = "never started: "
 """How the reason of an ``agent_skipped`` begins where it was not the budget that said no."""
+
+
+def why_withdrawn(skipped: events.AgentSkipped) -> str | None:
+    """Why an agent never started, where it was not the budget that said no; empty where it was cancelled before."""
+    if not skipped.reason.startswith(_WITHDRAWN):
+        return None
+    why = skipped.reason.removeprefix(_WITHDRAWN)
+    return "" if why in _CANCELLATIONS else why
+
+
+_CANCELLATIONS = ("CancelledError", "Cancelled")  # of asyncio and of trio
 
 
 def wording(bill: Bill, limits: BudgetLimits) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from .. import events
 from ..types import TokenAccounting
+from .bill import why_withdrawn
 
 __all__ = ["Board", "Place"]
 
@@ -17,7 +18,8 @@ _REMEMBERED = 64  # of those who have ended, for a screen of any height
 
 
 class Place(Struct, kw_only=True):
-    """One agent. ``state``: ``running``, ``finished``, ``failed``, ``cancelled``, ``refused``, ``recalled``."""
+    """One agent. ``state``: ``running``, ``finished``, ``failed``, ``cancelled``, ``refused``, ``withdrawn``,
+    ``recalled``."""
 
     agent: str
     path: str
@@ -58,8 +60,13 @@ class Board:
 
     @property
     def ended_count(self) -> int:
-        """Agents that have ended in any way but being refused."""
+        """Agents that have ended after a start, now or in an earlier process."""
         return sum(self.counts.get(state, 0) for state in ("finished", "failed", "cancelled", "recalled"))
+
+    @property
+    def kept_out_count(self) -> int:
+        """Agents that never started: refused by the budget, or withdrawn."""
+        return self.counts.get("refused", 0) + self.counts.get("withdrawn", 0)
 
     def tell(self, event: events.Event) -> None:
         """The next event of the log."""
@@ -77,7 +84,10 @@ class Board:
             case events.AgentReplayed():
                 self._end(event, "recalled", None, event.tokens)
             case events.AgentSkipped():
-                self._end(event, "refused", None, None, event.reason)
+                why = why_withdrawn(event)
+                self._end(
+                    event, "refused" if why is None else "withdrawn", None, None, event.reason if why is None else why
+                )
             case events.AgentRetrying():
                 self.notice = f"{event.agent}: start {event.attempt}, after {event.error}"
             case events.BudgetExhausted():
@@ -115,7 +125,7 @@ class Board:
         self.spent += place.tokens
         self.counts[state] = self.counts.get(state, 0) + 1
         self.ended.append(place)
-        if state in ("failed", "refused"):
+        if state in ("failed", "refused") or (state == "withdrawn" and note):
             self.bad.append(place)
         self._keep(place)
 

@@ -28,11 +28,13 @@ _LOOKS_EVERY_S = 0.5
 
 @dataclass
 class Ending:
-    """How a run ended. ``result`` is the whole one, or what of it was there when it was stopped."""
+    """How a run ended. ``result`` is the whole one, or what of it was there when it was stopped. ``on_record``: the
+    journal, if there is one, knows of it."""
 
     result: CoordinationResult | None = None
     error: Exception | None = None
     interrupted: bool = False
+    on_record: bool = True
     unheard: str = ""  # why stdout can't be written
 
     @property

@@ -14,9 +14,9 @@ from typing import Annotated, NamedTuple
 import msgspec
 from cyclopts import Parameter
 
-from .recording import JournalFlag, default_journal
-from .terminal import OutputClosedError, Screen
-from .usage import DONE, FAILED
+from .journal import JournalFlag, journal_file
+from .terminal import Screen
+from .usage import DONE, UsageError
 
 __all__ = ["doctor"]
 
@@ -64,13 +64,9 @@ def doctor(
         "extras": [_looked_at(part) for part in _PARTS],
         "keys": [(name, "set" if os.environ.get(name) else "not set", "") for name in _KEYS],
         "commands": [(name, "found" if shutil.which(name) else "not found", "") for name in _COMMANDS],
-        "journal": [_journal(journal or default_journal())],
+        "journal": [_journal(journal)],
     }
-    screen = Screen()
-    try:
-        screen.answer(_as_json(found) if json else _as_text(found))
-    except OutputClosedError:
-        return FAILED
+    Screen().answer(_as_json(found) if json else _as_text(found))
     return DONE
 
 
@@ -88,8 +84,12 @@ def _looked_at(part: _Part) -> _Row:
     return part.name, "usable", part.about
 
 
-def _journal(path: Path) -> _Row:
+def _journal(given: Path | None) -> _Row:
     """Whether runs can be recorded; nothing is made to find out."""
+    try:
+        path = journal_file(given)
+    except UsageError as error:
+        return "journal", "not usable", str(error)
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if os.access(there, os.W_OK):
         return "journal", "usable", str(path)

@@ -11,7 +11,7 @@ from rich.text import Text
 from ..types import BudgetLimits, TokenAccounting
 from .amounts import counted, dollars, seconds
 from .board import Board, Place
-from .terminal import on_one_line
+from .terminal import ending_within, on_one_line, padded
 
 __all__ = ["drawn"]
 
@@ -22,6 +22,7 @@ _STATES = {
     "failed": ("✗", "red"),
     "cancelled": ("–", "yellow"),
     "refused": ("⊘", "yellow"),
+    "withdrawn": ("⊘", "yellow"),
 }
 _BAR = 32
 _NAME = 40
@@ -109,7 +110,7 @@ def _counts(board: Board, expected: int | None) -> Text:
         if numbers.get(state):
             text.append("   " if text else "")
             text.append(f"{sign} {numbers[state]:,} {state}", style)
-    asked = board.ended_count + board.counts.get("refused", 0) + len(board.running)
+    asked = board.ended_count + board.kept_out_count + len(board.running)
     if expected is not None and expected > asked:
         text.append(f"   · {expected - asked:,} to come" if text else f"{expected:,} to come", "dim")
     return text or Text("nobody has started yet", "dim")
@@ -120,7 +121,7 @@ def _left(board: Board, expected: int | None) -> str:
     ended = board.counts.get("finished", 0)
     if expected is None or not ended or not board.spent.total_tokens:
         return ""
-    more = expected - board.ended_count - board.counts.get("refused", 0)
+    more = expected - board.ended_count - board.kept_out_count
     if more <= 0:
         return ""
     each = board.spent.total_tokens / board.ended_count
@@ -164,14 +165,14 @@ def _line(place: Place, labels: Mapping[str, str], now: datetime, depth: int) ->
     if took is None and place.state == "running" and place.since is not None:
         took = max(0.0, (now - place.since).total_seconds())
     name = on_one_line(labels.get(place.agent, place.agent))
-    name = name if len(name) <= _NAME else "…" + name[1 - _NAME :]  # a path is told by its end
+    name = padded(ending_within(name, _NAME), max(8, _NAME - 2 * depth))
     spent = f"{place.tokens.total_tokens:,} tokens{_price(place.tokens)}" if place.tokens.total_tokens else ""
     attempt = f"start {place.attempt}" if place.attempt > 1 else ""
     notes = " · ".join(part for part in (attempt, spent, on_one_line(place.note)) if part)
     return Text.assemble(
         "  " * depth,
         (f"{sign} ", style),
-        f"{name:<{max(8, _NAME - 2 * depth)}}",
+        name,
         (f"{'' if took is None else seconds(took):>9}  ", "dim"),
         (notes, "dim" if place.state in ("finished", "recalled") else style),
     )

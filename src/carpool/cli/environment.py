@@ -16,14 +16,18 @@ def with_environment(flags: Flags) -> Flags:
     """``flags``, with ``CARPOOL_TASK``, ``CARPOOL_BUDGET`` and, where no runner is named, ``CARPOOL_RUNNER``,
     ``CARPOOL_COMMAND`` or ``CARPOOL_MODEL`` (with ``CARPOOL_BASE_URL``) for what was not given.
 
-    :raises UsageError: for a budget that can't be read.
+    :raises UsageError: for a budget that can't be read, and for two runners.
     """
     if flags.task is None and (task := _of("CARPOOL_TASK")):
         flags = replace(flags, task=task)
     if flags.budget is None:
         flags = replace(flags, budget=_limits("CARPOOL_BUDGET"))
     if flags.runner is flags.model is flags.command is None:
-        flags = replace(flags, runner=_of("CARPOOL_RUNNER"), model=_of("CARPOOL_MODEL"), command=_of("CARPOOL_COMMAND"))
+        named = {name: _of(name) for name in ("CARPOOL_RUNNER", "CARPOOL_MODEL", "CARPOOL_COMMAND")}
+        if len(several := [name for name, value in named.items() if value is not None]) > 1:
+            raise UsageError(f"{' and '.join(several)} are set: an agent has one runner; unset one, or give a flag")
+        runner, model, command = named.values()
+        flags = replace(flags, runner=runner, model=model, command=command)
     if flags.model is not None and flags.base_url is None:
         flags = replace(flags, base_url=_of("CARPOOL_BASE_URL"))
     return flags
@@ -53,4 +57,4 @@ def _limits(name: str) -> BudgetLimits | None:
 
 
 def _of(name: str) -> str | None:
-    return os.environ.get(name) or None
+    return os.environ.get(name, "").strip() or None

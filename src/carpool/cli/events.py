@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from ..durable import Journal
 from ..events import AgentEvent, Event, encode
+from .journal import JournalFlag, run_called, with_journal
 from .lines import Lines
-from .recording import JournalFlag, run_called, with_journal
-from .terminal import OutputClosedError, Screen, harmless_json
-from .usage import DONE, FAILED
+from .terminal import Screen, harmless_json
+from .usage import DONE
 
 __all__ = ["events"]
 
@@ -32,10 +32,7 @@ def events(
 
     async def work(journal: Journal, screen: Screen) -> int:
         run_id = (await run_called(journal, run)).run_id
-        try:
-            await _tell(journal, run_id, screen, as_json=json, follow=follow)
-        except OutputClosedError:
-            return FAILED
+        await _tell(journal, run_id, screen, as_json=json, follow=follow)
         return DONE
 
     return with_journal("events", journal, work)

@@ -32,23 +32,10 @@ def _budget(_: Any, tokens: Sequence[Token]) -> BudgetLimits:
     return BudgetLimits.parse(tokens[0].value)
 
 
-def _estimate(_: Any, tokens: Sequence[Token]) -> TokenAccounting:
-    text = tokens[0].value
-    try:
-        found = parse_limits(text)
-    except ValueError as error:
-        # What it says of the part is right, and what it says of budgets is not.
-        part = str(error).partition(": ")[2].partition("; ")[0]
-        raise ValueError(f"{part}; {_ESTIMATE_EXAMPLE}") from None
-    fields = {name.removeprefix("max_"): value for name, value in found.items()}
-    if "total_tokens" in fields:
-        raise ValueError(f"say whether these are input or output tokens; {_ESTIMATE_EXAMPLE}")
-    if not fields or fields.keys() - {"input_tokens", "output_tokens", "cost_usd"}:
-        raise ValueError(f"{text!r} says no tokens or dollars, or more than these; {_ESTIMATE_EXAMPLE}")
-    return TokenAccounting(**fields)
+def _estimate(_: Any, tokens: Sequence[Token]) -> TokenAccounting | None:
+    from ..teams.amounts import estimate_of  # as in a team file
 
-
-_ESTIMATE_EXAMPLE = "write for example '2k input tokens, 500 output tokens, $0.01'"
+    return estimate_of(tokens[0].value)
 
 
 def _duration(_: Any, tokens: Sequence[Token]) -> float:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from .usage import INTERRUPTED
@@ -31,6 +31,7 @@ def stopping_on_interrupt(stop: Callable[[], None]) -> Generator[None]:
     def handle(*_: Any) -> None:
         nonlocal asked
         if asked:
+            _bring_back_cursor()
             os._exit(INTERRUPTED)
         asked = True
         loop.call_soon_threadsafe(stop)
@@ -64,6 +65,14 @@ def _woken_by_signals(loop: Any) -> Generator[None]:
         finally:
             signal.set_wakeup_fd(before)
             loop.remove_reader(ours)
+
+
+def _bring_back_cursor() -> None:
+    """A live view hides it, and has no time to end."""
+    if os.environ.get("TERM", "dumb") != "dumb":
+        with suppress(OSError):
+            if os.isatty(2):
+                os.write(2, b"\x1b[?25h\n")
 
 
 def leave() -> None:

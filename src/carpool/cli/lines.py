@@ -8,8 +8,8 @@ from datetime import datetime
 from .. import events
 from ..types import TokenAccounting
 from .amounts import dollars, seconds
-from .bill import WITHDRAWN
-from .terminal import Piece, on_one_line
+from .bill import why_withdrawn
+from .terminal import Piece, ending_within, on_one_line, padded, width_of
 
 __all__ = ["Lines"]
 
@@ -27,7 +27,7 @@ class Lines:
         self._cut = width is not None
         widest = _WIDEST if width is None else min(_WIDEST, max(16, width - _ALL_ELSE))
         shown = (on_one_line(text) for text in (*names, *labels.values()))
-        self._width = min(widest, max(map(len, shown), default=0))
+        self._width = min(widest, max(map(width_of, shown), default=0))
         self._began: datetime | None = None
 
     def of(self, event: events.Event) -> list[Piece] | None:
@@ -37,7 +37,7 @@ class Lines:
         word, style, tell = _TOLD.get(event.kind, _UNTOLD)
         if tell is None or (isinstance(event, events.AgentStarted) and event.attempt > 1):
             return None
-        if isinstance(event, events.AgentSkipped) and event.reason.startswith(WITHDRAWN):
+        if isinstance(event, events.AgentSkipped) and why_withdrawn(event) is not None:
             word = "withdrawn"
         who = self._who(event.agent) if isinstance(event, events.AgentEvent) else ""
         return [(f"{self._moment(event)}  ", "dim"), (f"{word:<10}", style), (who, ""), (tell(event), "dim")]
@@ -56,9 +56,7 @@ class Lines:
 
     def _column(self, text: str) -> str:
         text = on_one_line(text)
-        if self._cut and len(text) > self._width:
-            text = "…" + text[1 - self._width :]  # a path is told by its end
-        return f"{text:<{self._width}}  "
+        return padded(ending_within(text, self._width) if self._cut else text, self._width + 2)
 
 
 def _started(_: events.AgentStarted) -> str:
@@ -73,8 +71,8 @@ def _failed(event: events.AgentFailed) -> str:
     return f"{seconds(event.duration_ms / 1e3):>8} {_spent(event.tokens)}  {on_one_line(event.error)}".rstrip()
 
 
-def _skipped(_: events.AgentSkipped) -> str:
-    return ""  # why is told once, by the event that the budget is exhausted
+def _skipped(event: events.AgentSkipped) -> str:
+    return on_one_line(why_withdrawn(event) or "")  # of a refusal it is told once, by the event that the budget is out
 
 
 def _replayed(event: events.AgentReplayed) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..types import BudgetLimits
     from .assembly import Assembly
     from .coordinate import Ending
-    from .performing import Recording
+    from .perform import Recording
     from .terminal import Screen
 
 __all__ = ["LiveReport"]
@@ -40,8 +40,9 @@ class LiveReport(TextReport):
         budget: BudgetLimits,
         recording: Recording | None,
         expected: int | None,
+        command: str = "run",
     ) -> None:
-        super().__init__(screen, work, budget, recording, quiet=False)
+        super().__init__(screen, work, budget, recording, quiet=False, command=command)
         self._console = console
         self._expected = expected
         self._board = Board()
@@ -79,7 +80,7 @@ class LiveReport(TextReport):
             console=self._console,
             refresh_per_second=_DRAWS_PER_S,
             transient=True,
-            redirect_stdout=False,
+            redirect_stdout=True,  # which leads to stderr while a run goes on
             redirect_stderr=False,
         )
         self._live.start()
@@ -93,7 +94,7 @@ class LiveReport(TextReport):
                 self._budget,
                 title=self._work.title,
                 labels=self._work.labels,
-                expected=self._expected,
+                expected=None if self._expected is None else self._expected - len(self._work.unreadable),
                 now=utc_now(),
                 width=self._console.width,
                 height=max(6, self._console.height - 2),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from ..patterns import Plan
@@ -11,8 +13,8 @@ from .assembly import Assembly
 from .environment import at_most, with_environment
 from .flags import Flags
 from .run import TeamFileArgument, assembled
-from .terminal import OutputClosedError, Screen
-from .usage import DONE, FAILED, STOPPED_BY_THE_BUDGET
+from .terminal import Screen
+from .usage import DONE, STOPPED_BY_THE_BUDGET
 
 __all__ = ["plan", "told", "verdict"]
 
@@ -29,15 +31,7 @@ def plan(
     budget = at_most(flags.budget or work.budget or BudgetLimits())
     planned = work.pattern.plan(work.task, **work.inputs)
     fits, reasons = verdict(planned, budget)
-    screen = Screen()
-    try:
-        if flags.json:
-            screen.answer(_as_json(planned, budget, fits, reasons))
-        else:
-            screen.answer(told(work, planned, budget, fits, reasons))
-    except OutputClosedError as error:
-        screen.say((f"carpool plan: {error}", ""))
-        return FAILED
+    Screen().answer((_as_json if flags.json else partial(told, work))(planned, budget, fits, reasons))
     return STOPPED_BY_THE_BUDGET if fits is False else DONE
 
 

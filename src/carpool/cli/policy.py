@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..policy import Policy, PolicyEngine, PolicyViolation
 from ..state import StateStore
 from .amounts import counted
-from .terminal import OutputClosedError, Screen, on_one_line
+from .terminal import Screen, on_one_line
 from .usage import DONE, FAILED, UsageError
 
 __all__ = ["check"]
@@ -46,12 +46,7 @@ def check(file: Path, /, *, action: str | None = None, state: str | None = None)
         lines.append(f"{'denied' if found else 'allowed'}: {asked.tool or asked.type.value}")
         lines += [f"  {each.policy}: {each.reason}" for each in found]
 
-    screen = Screen()
-    try:
-        screen.answer("\n".join(_harmless(line) for line in lines))
-    except OutputClosedError as error:
-        screen.say((f"carpool policy check: {error}", ""))
-        return FAILED
+    Screen().answer("\n".join(_harmless(line) for line in lines))
     return FAILED if broken or found else DONE
 
 

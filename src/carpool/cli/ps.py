@@ -6,12 +6,13 @@ from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
+from msgspec.structs import asdict
 
 from ..durable import Journal, RunHeader
 from .amounts import dollars, seconds
-from .recording import JournalFlag, with_journal
-from .terminal import OutputClosedError, Screen, harmless_json, on_one_line
-from .usage import DONE, FAILED
+from .journal import JournalFlag, with_journal
+from .terminal import Screen, harmless_json, on_one_line, padded, width_of
+from .usage import DONE
 
 __all__ = ["ps"]
 
@@ -29,14 +30,11 @@ def ps(
     async def work(journal: Journal, screen: Screen) -> int:
         runs = await journal.runs()
         shown = runs if all else runs[:_SHOWN]
-        try:
-            if json:
-                for run in shown:
-                    screen.answer(_as_json(run, live=journal.is_live(run)))
-            elif shown:
-                screen.answer(_as_table([(run, journal.is_live(run)) for run in shown]))
-        except OutputClosedError:
-            return FAILED
+        if json:
+            for run in shown:
+                screen.answer(_as_json(run, live=journal.is_live(run)))
+        elif shown:
+            screen.answer(_as_table([(run, journal.is_live(run)) for run in shown]))
         if not runs:
             screen.say(("no runs yet; carpool run makes one", ""))
         elif len(shown) < len(runs):
@@ -47,7 +45,7 @@ def ps(
 
 
 def _as_table(runs: list[tuple[RunHeader, bool]]) -> str:
-    rows = [("RUN", "STATUS", "PATTERN", "AGENTS", "TOKENS", "COST", "TIME", "BEGAN", "TASK")]
+    rows = [("RUN", "STATUS", "PATTERN", "STARTS", "DONE", "TOKENS", "COST", "TIME", "BEGAN", "TASK")]
     for run, live in runs:
         spent = run.spent
         rows.append(
@@ -55,19 +53,20 @@ def _as_table(runs: list[tuple[RunHeader, bool]]) -> str:
                 run.run_id,
                 run.status(live=live).replace("_", " "),
                 run.pattern.replace("_", "-"),
-                f"{run.completed:,} of {run.started:,}",
+                f"{run.started:,}",
+                f"{run.completed:,}",
                 f"{spent.total_tokens:,}",
                 dollars(spent.cost_usd) + ("" if spent.priced else "+?"),
-                seconds((run.updated - run.created).total_seconds() if live else run.duration_ms / 1e3),
+                seconds((run.updated - run.created).total_seconds() if run.open else run.duration_ms / 1e3),
                 f"{run.created.astimezone():%Y-%m-%d %H:%M}",
                 _cut(on_one_line(run.task)),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = {3, 4, 5, 6}
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    right = {3, 4, 5, 6, 7}
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if place in right else cell.ljust(width)
+            cell.rjust(width) if place in right else padded(cell, width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -79,7 +78,8 @@ def _cut(text: str, most: int = 48) -> str:
 
 
 def _as_json(run: RunHeader, *, live: bool) -> str:
-    fields = {name: value for name, value in msgspec.to_builtins(run).items() if name not in _INTERNAL}
+    # By attribute: the header leaves out what has its default, and a line has all of its fields always.
+    fields = {name: value for name, value in asdict(run).items() if name not in _INTERNAL}
     return harmless_json(msgspec.json.encode({"kind": "run", "status": run.status(live=live), **fields}).decode())
 
 

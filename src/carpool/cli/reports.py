@@ -21,7 +21,7 @@ from .terminal import Screen, harmless, harmless_json, on_one_line
 from .usage import STOPPED_BY_THE_BUDGET
 
 if TYPE_CHECKING:
-    from .performing import Recording
+    from .perform import Recording
 
 __all__ = ["JsonReport", "TextReport"]
 
@@ -42,8 +42,10 @@ class TextReport:
         recording: Recording | None = None,
         *,
         quiet: bool,
+        command: str = "run",
     ) -> None:
         self._screen = screen
+        self._command = command
         self._work = work
         self._budget = budget
         self._recording = recording
@@ -78,7 +80,7 @@ class TextReport:
             if not self._quiet:
                 self._tell_bill(bill, ending)
         if why := _why_no_answer(ending, bill, self._work):
-            self._screen.say(("carpool run: ", "red"), (why, ""), wrap=True)
+            self._screen.say((f"carpool {self._command}: ", "red"), (why, ""), wrap=True)
 
     def _answer(self, ending: Ending) -> None:
         text = ending.answer.strip("\n") if ending.answer.strip() else _answers(ending.result, self._work)
@@ -95,7 +97,7 @@ class TextReport:
             names = _some([f"{on_one_line(label)} ({reason})" for label, reason in unreadable.items()])
             rows.insert(1, ("items", f"{len(self._work.labels)} · {len(unreadable)} unread: {names}"))
         rows.append(("ended", _how_it_ended(ending, bill)))
-        if self._recording is not None:
+        if self._recording is not None and ending.on_record:
             rows.append(("run", self._recording.run_id + _what_next(ending, self._recording.run_id)))
         for label, text in rows:
             self._screen.say((f"{label:<8}", "dim"), (on_one_line(text), ""), wrap=True)
@@ -115,8 +117,8 @@ class JsonReport:
     """For programs: each event on stdout as the log encodes it, and the result as the last line.
 
     The last line is ``{"kind": "result", "exit_code": …}`` with the fields of the result; after an interruption
-    those of what there was. ``error`` is the class and text of what ended the run early, or ``null``. With
-    ``quiet`` it is the only line.
+    those of what there was, and where there was nothing only ``answer`` and ``run_id``. ``error`` is the class and
+    text of what ended the run early, or ``null``. With ``quiet`` it is the only line.
     """
 
     def __init__(self, screen: Screen, *, quiet: bool) -> None:
@@ -134,7 +136,7 @@ class JsonReport:
         """:raises OutputClosedError: when it can't be written."""
         if ending.unheard:
             return
-        error, fields = ending.error, dict[str, Any]()
+        error, fields = ending.error, {"answer": "", "run_id": None}
         if ending.result is not None:
             fields = msgspec.to_builtins(ending.result, enc_hook=repr)
         line = {

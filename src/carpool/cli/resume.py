@@ -22,11 +22,11 @@ from .amounts import counted, dollars, limits
 from .assembly import Assembly
 from .environment import at_most
 from .flags import AddBudget, Flags
-from .performing import Recording, perform
-from .recording import JournalFlag, journal_at, run_called
+from .journal import JournalFlag, journal_at, run_called
+from .perform import Recording, perform
 from .run import assembled
-from .runner_from import runner_from
-from .terminal import OutputClosedError, Screen, on_one_line
+from .runner_choice import chosen_runner
+from .terminal import Screen, on_one_line
 from .usage import DONE, FAILED, UsageError
 
 __all__ = ["added", "resume"]
@@ -49,7 +49,7 @@ def resume(
         header, in_vain = anyio.run(partial(_look_up, journal_at(journal), run))
         file, flags, stdin = _made_of(header)
         work = assembled(file, flags, stdin)
-        runner = runner_from(flags, work.make_runner)
+        runner = chosen_runner(flags, work.make_runner)
         first = flags.budget or work.budget or BudgetLimits()
         budget = at_most(added(first if header.epoch == 0 else header.limits, add_budget or BudgetLimits()))
         if dry_run:
@@ -107,14 +107,11 @@ async def _preview(journal: Journal, run_id: str, work: Assembly) -> ResumePrevi
 
 def _tell(seen: ResumePreview, budget: BudgetLimits, *, as_json: bool) -> int:
     screen = Screen()
-    try:
-        if as_json:
-            fields = {"kind": "resume_preview", **msgspec.to_builtins(seen), "budget": msgspec.to_builtins(budget)}
-            screen.answer(msgspec.json.encode(fields).decode())
-        else:
-            screen.answer("\n".join(f"{label:<8}{text}" for label, text in _rows(seen, budget)))
-    except OutputClosedError:
-        return FAILED
+    if as_json:
+        fields = {"kind": "resume_preview", **msgspec.to_builtins(seen), "budget": msgspec.to_builtins(budget)}
+        screen.answer(msgspec.json.encode(fields).decode())
+    else:
+        screen.answer("\n".join(f"{label:<8}{text}" for label, text in _rows(seen, budget)))
     return DONE
 
 

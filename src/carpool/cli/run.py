@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +9,12 @@ from cyclopts import Parameter
 
 from ..clock import new_id
 from ..types import BudgetLimits
-from .assembly import Assembly, assemble
+from .assembly import Assembly, assemble, standard_input
 from .environment import at_most, with_environment
 from .flags import Flags
-from .performing import Recording, perform
-from .recording import JOURNAL, JournalFlag, journal_at
-from .runner_from import runner_from
+from .journal import JOURNAL, JournalFlag, journal_at
+from .perform import Recording, perform
+from .runner_choice import chosen_runner
 
 __all__ = ["TeamFileArgument", "assembled", "run"]
 
@@ -39,9 +38,9 @@ def run(
 ) -> int:
     """Run a coordination of agents."""
     flags = with_environment(flags)
-    stdin = sys.stdin.buffer.read() if flags.items == ("-",) else b""
+    stdin = standard_input().read() if flags.items == ("-",) else b""
     work = assembled(file, flags, stdin)
-    runner = runner_from(flags, work.make_runner)
+    runner = chosen_runner(flags, work.make_runner)
     recording = None
     if not no_journal:
         recording = Recording(journal_at(journal), new_id(), Recording.about(file, flags, stdin))
@@ -52,6 +51,6 @@ def assembled(file: Path | None, flags: Flags, stdin: bytes | None = None) -> As
     """:raises UsageError: when what was typed, or the file, can't be run."""
     if file is None:
         return assemble(flags, stdin)
-    from .team import assemble_team  # the readers of files load with the first file
+    from .team_assembly import assemble_team  # the readers of files load with the first file
 
     return assemble_team(file, flags, stdin)

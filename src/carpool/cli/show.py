@@ -12,9 +12,9 @@ from ..durable import AgentRecord, Journal, RunDocument, document_of
 from ..durable.value import ValueReport, value_of
 from ..types import TokenAccounting
 from .amounts import counted, dollars, limits, seconds
-from .recording import JournalFlag, run_called, with_journal
-from .terminal import OutputClosedError, Screen, harmless, harmless_json, on_one_line
-from .usage import DONE, FAILED, UsageError
+from .journal import JournalFlag, run_called, with_journal
+from .terminal import Screen, harmless, harmless_json, on_one_line, padded, width_of
+from .usage import DONE, UsageError
 from .value import value_lines
 
 __all__ = ["show"]
@@ -42,19 +42,16 @@ def show(
     async def work(journal: Journal, screen: Screen) -> int:
         header = await run_called(journal, run)
         document = document_of(await journal.read(header.run_id), live=journal.is_live(header))
-        try:
-            if agent is not None:
-                for record in _agents_called(document, agent):
-                    screen.answer(_json(record) if json else _agent(record))
-            elif value:
-                report = value_of(document)
-                screen.answer(_json(report) if json else "\n".join([*_head(document), "", *value_lines(report)]))
-            elif json:
-                screen.answer(_json(msgspec.structs.replace(document, events=[])))
-            else:
-                screen.answer("\n".join([*_head(document), "", *_tree(document)]).rstrip())
-        except OutputClosedError:
-            return FAILED
+        if agent is not None:
+            for record in _agents_called(document, agent):
+                screen.answer(_json(record) if json else _agent(record))
+        elif value:
+            report = value_of(document)
+            screen.answer(_json(report) if json else "\n".join([*_head(document), "", *value_lines(report)]))
+        elif json:
+            screen.answer(_json(msgspec.structs.replace(document, events=[])))
+        else:
+            screen.answer("\n".join([*_head(document), "", *_tree(document)]).rstrip())
         return DONE
 
     return with_journal("show", journal, work)
@@ -100,7 +97,9 @@ def _tree(document: RunDocument) -> list[str]:
             above, place = "/".join(parts[: depth - 1]), "/".join(parts[:depth])
             if place not in tree.setdefault(above, []):
                 tree[above].append(place)
-    width = min(40, max((2 * path.count("/") + len(path.rpartition("/")[2]) for path in agents), default=0))
+    width = min(
+        40, max((2 * path.count("/") + width_of(on_one_line(path.rpartition("/")[2])) for path in agents), default=0)
+    )
     lines: list[str] = []
     stack = [(place, 0) for place in reversed(tree.get("", []))]
     while stack:
@@ -122,7 +121,7 @@ def _line(agent: AgentRecord, name: str, depth: int, width: int) -> str:
         notes.append(counted(agent.starts, "start"))
     if agent.output is not None and agent.output.error is not None:
         notes.append(on_one_line(agent.output.error))
-    return f"{indented:<{width + 4}}  {took:>8}  {' · '.join(note for note in notes if note)}".rstrip()
+    return f"{padded(indented, width + 4)}  {took:>8}  {' · '.join(note for note in notes if note)}".rstrip()
 
 
 def _spent(tokens: TokenAccounting) -> str:
@@ -134,6 +133,8 @@ def _spent(tokens: TokenAccounting) -> str:
 
 def _agents_called(document: RunDocument, typed: str) -> list[AgentRecord]:
     found = [agent for agent in document.agents if typed in (agent.name, agent.path)]
+    # Of a role there may be many: each item has its mapper, each delegation its specialist.
+    found = found or [agent for agent in document.agents if typed == agent.roles.rpartition("/")[2]]
     if not found:
         names = ", ".join(on_one_line(agent.name) for agent in document.agents[:8]) or "none"
         raise UsageError(f"no agent {typed!r} in run {document.run_id}; there are: {names}")

@@ -9,14 +9,25 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["OutputClosedError", "Piece", "Screen", "harmless", "harmless_json", "on_one_line"]
+__all__ = [
+    "OutputClosedError",
+    "Piece",
+    "Screen",
+    "ending_within",
+    "harmless",
+    "harmless_json",
+    "on_one_line",
+    "padded",
+    "printing_to_stderr",
+    "width_of",
+]
 
 Piece = tuple[str, str]
 """A text and its style; styles are those of ``rich``, and seen on a terminal only."""
@@ -40,13 +51,52 @@ def harmless_json(line: str) -> str:
     return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
+def width_of(text: str) -> int:
+    """The columns that ``text`` takes on a terminal, where a character may take two, or none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def padded(text: str, width: int) -> str:
+    """``text`` and as many spaces as it lacks of ``width`` columns."""
+    return text + " " * (width - width_of(text))
+
+
+def ending_within(text: str, width: int) -> str:
+    """``text``, or its end where it takes more than ``width`` columns: a path is told by its end."""
+    if width_of(text) <= width:
+        return text
+    while text and width_of(text) > width - 1:
+        text = text[1:]
+    return f"…{text}"
+
+
 def _written_out(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+@contextmanager
+def printing_to_stderr() -> Generator[None]:
+    """Within the block ``print`` writes to stderr; and nowhere, where the process was started without."""
+    with ExitStack() as stack:
+        stderr: TextIO | None = sys.stderr
+        if stderr is None:
+            stderr = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123 - as os spells it
+        stack.enter_context(redirect_stdout(stderr))
+        yield
+
+
 class OutputClosedError(Exception):
-    """Nobody reads stdout any more, or it can't be written; the text says why."""
+    """Nobody reads stdout any more, or it can't be written; the text says why. ``left``: who read it has gone, as
+    ``head`` does, and knows."""
+
+    def __init__(self, why: str, *, left: bool = False) -> None:
+        super().__init__(why)
+        self.left = left
 
 
 class Screen:
@@ -67,7 +117,8 @@ class Screen:
     @property
     def terminal(self) -> Console | None:
         """stderr, if it is a terminal on which something can be drawn again and again."""
-        return self._console if self._console is not None and not self._console.is_dumb_terminal else None
+        console = self._console
+        return console if console is not None and not console.is_dumb_terminal and _can_draw(console) else None
 
     @property
     def width(self) -> int | None:
@@ -84,7 +135,8 @@ class Screen:
         except (OSError, ValueError) as error:
             _give_up(self._stdout)
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise OutputClosedError(f"standard output could not be written: {reason}") from None
+            left = isinstance(error, BrokenPipeError)
+            raise OutputClosedError(f"standard output could not be written: {reason}", left=left) from None
 
     def say(self, *pieces: Piece, wrap: bool = False) -> None:
         """One line on stderr. On a terminal it is cut to the width, unless it may ``wrap``."""
@@ -99,6 +151,21 @@ class Screen:
         except (OSError, ValueError):
             _give_up(self._stderr)
             self._stderr = None
+
+    @contextmanager
+    def alone_on_stdout(self) -> Generator[None]:
+        """Within the block stdout has this screen's answers and nothing else: what runners print, and what processes
+        print that they start, goes to stderr."""
+        stdout = self._stdout
+        with printing_to_stderr():
+            if stdout is None or not _is_descriptor_1(stdout):
+                yield
+                return
+            with _diverted(stdout, self._stderr) as self._stdout:
+                try:
+                    yield
+                finally:
+                    self._stdout = stdout
 
 
 def _console(stream: TextIO | None) -> Console | None:
@@ -117,6 +184,41 @@ def _print(console: Console, pieces: Sequence[Piece], *, wrap: bool) -> None:
         console.print(line, soft_wrap=True)
     else:
         console.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def _can_draw(console: Console) -> bool:
+    """Whether the signs of a drawing exist there; written out, its lines would be longer than was reckoned with."""
+    try:
+        "█▒░✓▶…·".encode(console.encoding)
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
+@contextmanager
+def _diverted(stdout: TextIO, stderr: TextIO | None) -> Generator[TextIO]:
+    """What ``stdout`` was; its descriptor leads to ``stderr`` within the block, or nowhere if there is none."""
+    with suppress(OSError, ValueError):
+        stdout.flush()
+    wire = os.dup(1)
+    aside = os.open(os.devnull, os.O_WRONLY) if stderr is None else os.dup(2)
+    os.dup2(aside, 1)
+    os.close(aside)
+    try:
+        with os.fdopen(wire, "w", encoding=stdout.encoding, errors="backslashreplace", closefd=False) as own:
+            yield own
+    finally:
+        with suppress(OSError, ValueError):
+            stdout.flush()  # what was printed within the block, and kept back
+        os.dup2(wire, 1)
+        os.close(wire)
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 1
+    except (OSError, ValueError):
+        return False
 
 
 def _same(one: TextIO | None, other: TextIO | None) -> bool:

@@ -102,11 +102,13 @@ class RunHeader(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def status(self, *, live: bool) -> str:
         """``running`` in a living process; ``interrupted`` where that died; ``new`` before any; else how it ended:
-        the class of the error, or the stop reason."""
+        ``cancelled``, the class of the error, or the stop reason."""
         if live:
             return "running"
         if self.open:
             return "interrupted"
+        if self.error in ("CancelledError", "Cancelled"):  # of asyncio and of trio
+            return "cancelled"
         return self.error or self.stop_reason or "new"
 
 

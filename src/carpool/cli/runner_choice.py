@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 from ..errors import ConfigError
 from ..runner import RunnerLike
 from .flags import Flags
-from .runner_by_name import runner_by_name
+from .terminal import Screen, on_one_line
 from .usage import UsageError
 
-__all__ = ["runner_from"]
+__all__ = ["chosen_runner"]
 
 
-def runner_from(flags: Flags, of_the_file: Callable[[], RunnerLike] | None = None) -> RunnerLike:
+def chosen_runner(flags: Flags, of_the_file: Callable[[], RunnerLike] | None = None) -> RunnerLike:
     """``of_the_file`` makes the runner that a team file names; flags come before it.
 
     :raises UsageError: when there is none, more than one, or what it needs is missing.
@@ -28,7 +30,12 @@ def runner_from(flags: Flags, of_the_file: Callable[[], RunnerLike] | None = Non
     if flags.record is not None and flags.replay is not None:
         raise UsageError("--record and --replay: a recording repeats what is in the cassette already; give one of them")
     try:
-        return _from_cassette(flags, of_the_file)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            runner = _from_cassette(flags, of_the_file)
+        for each in warned:
+            Screen().say((f"warning: {on_one_line(str(each.message))}", "yellow"), wrap=True)
+        return runner
     except (ConfigError, ValueError) as error:
         raise UsageError(str(error)) from None
 
@@ -50,13 +57,40 @@ def _real(flags: Flags, of_the_file: Callable[[], RunnerLike] | None) -> RunnerL
         if find_spec("pydantic_ai") is None:  # asked now, not by the first agent
             raise UsageError("--model needs the extra models; run: pip install 'carpool[models]'")
 
+        if ":" not in flags.model:
+            raise UsageError(f"--model {flags.model}: write PROVIDER:NAME, as in openai:{flags.model or '…'}")
+
         from ..runners.model import ModelRunner
 
         return ModelRunner(flags.model, base_url=flags.base_url)
     if flags.command is not None:
-        from ..runners.command import CommandRunner
-
-        return CommandRunner(shlex.split(flags.command))
+        return _command(flags.command)
     if flags.runner is None and of_the_file is not None:
         return of_the_file()
-    return runner_by_name(flags.runner or "extractive")
+    return _named(flags.runner or "extractive")
+
+
+def _command(typed: str) -> RunnerLike:
+    from ..runners.command import CommandRunner
+
+    try:
+        argv = shlex.split(typed)
+    except ValueError as error:
+        raise UsageError(f"--command {typed}: {error}") from None
+    if not argv:
+        raise UsageError("--command: is empty; write a program and its arguments, as in --command 'claude -p'")
+    for sign in _FOR_A_SHELL.intersection(argv, typed.split()):  # a sign in quotes is an argument like any other
+        raise UsageError(f"--command: no shell reads it, and {sign!r} is for one; write: sh -c {shlex.quote(typed)}")
+    return CommandRunner(argv)
+
+
+_FOR_A_SHELL = {"|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1"}
+
+
+def _named(name: str) -> RunnerLike:
+    from ..teams.runner_making import runner_from  # team files name runners in the same way
+
+    try:
+        return runner_from(name, Path.cwd())
+    except ConfigError as error:
+        raise UsageError(f"--runner: {error}") from None

@@ -15,7 +15,7 @@ from ..errors import JournalError
 from .terminal import Screen, on_one_line
 from .usage import FAILED, UsageError
 
-__all__ = ["JOURNAL", "JournalFlag", "default_journal", "journal_at", "run_called", "with_journal"]
+__all__ = ["JOURNAL", "JournalFlag", "journal_at", "journal_file", "run_called", "with_journal"]
 
 T = TypeVar("T")
 
@@ -33,16 +33,30 @@ JournalFlag = Annotated[
 ]
 
 
-def default_journal() -> Path:
-    """``runs.db`` in carpool's folder for state (XDG base directories)."""
+def journal_file(given: Path | None) -> Path:
+    """The file that is ``given``; else, or if that is empty, ``runs.db`` in carpool's folder for state (XDG base
+    directories).
+
+    :raises UsageError: for a folder; or when nothing is given, and this user has no home.
+    """
+    if given is not None and given != Path():
+        if given.is_dir():
+            raise UsageError(f"the journal {given} is a folder; name a file with --journal or CARPOOL_JOURNAL")
+        return given
     state = os.environ.get("XDG_STATE_HOME", "")
-    # The specification has it that a relative path is to be ignored.
-    base = Path(state) if state and Path(state).is_absolute() else Path.home() / ".local" / "state"
-    return base / "carpool" / "runs.db"
+    if state and Path(state).is_absolute():  # a relative path is to be ignored, says the specification
+        return Path(state) / "carpool" / "runs.db"
+    try:
+        return Path.home() / ".local" / "state" / "carpool" / "runs.db"
+    except RuntimeError:
+        raise UsageError(
+            "there is no home folder for a journal; name a file with --journal or CARPOOL_JOURNAL"
+        ) from None
 
 
 def journal_at(path: Path | None) -> SqliteJournal:
-    return SqliteJournal(path or default_journal())
+    """:raises UsageError: as :func:`journal_file`."""
+    return SqliteJournal(journal_file(path))
 
 
 def with_journal(command: str, path: Path | None, work: Callable[[Journal, Screen], Awaitable[int]]) -> int:

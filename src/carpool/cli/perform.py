@@ -62,12 +62,13 @@ def perform(
     """Run ``work`` to its end, or to the user's; the exit code."""
     log = EventLog()
     screen = Screen()
-    report = _report(screen, work, flags, budget, recording)
-    ending: Ending = anyio.run(partial(_recorded, work, runner, log, budget, report, recording))
-    try:
-        report.ended(ending, log)
-    except OutputClosedError as error:
-        ending.unheard = str(error)
+    report = _report(command, screen, work, flags, budget, recording)
+    with screen.alone_on_stdout():
+        ending: Ending = anyio.run(partial(_recorded, work, runner, log, budget, report, recording))
+        try:
+            report.ended(ending, log)
+        except OutputClosedError as error:
+            ending.unheard = str(error)
     if ending.unheard:
         screen.say((f"carpool {command}: {ending.unheard}", "red"), wrap=True)
     if ending.error is not None and not isinstance(ending.error, _EXPECTED):
@@ -78,16 +79,16 @@ def perform(
 
 
 def _report(
-    screen: Screen, work: Assembly, flags: Flags, budget: BudgetLimits, recording: Recording | None
+    command: str, screen: Screen, work: Assembly, flags: Flags, budget: BudgetLimits, recording: Recording | None
 ) -> JsonReport | TextReport:
     if flags.json:
         return JsonReport(screen, quiet=flags.quiet)
     if screen.terminal is None or flags.quiet or flags.lines:
-        return TextReport(screen, work, budget, recording, quiet=flags.quiet)
+        return TextReport(screen, work, budget, recording, quiet=flags.quiet, command=command)
     from .live_report import LiveReport
 
     expected = work.pattern.plan(work.task, **work.inputs).agents_min
-    return LiveReport(screen, screen.terminal, work, budget, recording, expected)
+    return LiveReport(screen, screen.terminal, work, budget, recording, expected, command)
 
 
 async def _recorded(
@@ -101,14 +102,16 @@ async def _recorded(
     async with AsyncExitStack() as stack:
         if recording is not None:
             await stack.enter_async_context(recording.journal)
+        on_record = False
         try:
             if recording is not None:
                 await recording.journal.describe(recording.run_id, recording.made_of)
+                on_record = True
             around = work.around or _infra
             journal = None if recording is None else recording.journal
             infra = await stack.enter_async_context(around(budget=budget, log=log, journal=journal))
         except CarpoolError as error:
-            return Ending(error=error)
+            return Ending(error=error, on_record=on_record)
         return await coordinate(work, runner, infra, report, recording)
 
 
