@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +17,8 @@ from carpool.testing import check_journal
 from carpool.testing.journal_desk import Check
 from carpool.testing.journals import JOURNAL_CHECKS
 from carpool.types import TokenAccounting
+
+from .quick import quick_folder
 
 
 class SameMemory(MemoryJournal):
@@ -34,10 +35,13 @@ def test_in_memory(check: Check) -> None:
 
 
 @pytest.mark.parametrize("check", JOURNAL_CHECKS, ids=lambda check: check.__name__)
-def test_in_a_file(check: Check, tmp_path: Path) -> None:
-    check_journal(
-        lambda: SqliteJournal(tmp_path / "runs.db"), again=lambda journal: SqliteJournal(journal.path), checks=(check,)
-    )
+def test_in_a_file(check: Check) -> None:
+    with quick_folder() as folder:
+        check_journal(
+            lambda: SqliteJournal(folder / "runs.db"),
+            again=lambda journal: SqliteJournal(journal.path),
+            checks=(check,),
+        )
 
 
 def test_without_a_second_object_all_is_tried_that_can_be() -> None:

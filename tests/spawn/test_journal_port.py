@@ -157,6 +157,26 @@ async def test_a_start_that_could_not_be_made_durable_takes_no_slot_and_costs_no
     assert infra.budget.snapshot().total_tokens == 0
 
 
+async def test_a_start_that_was_cancelled_once_it_was_on_record_is_on_record_as_cancelled_and_costs_nothing() -> None:
+    journal = FakeJournal()
+    infra = SharedInfra(journal=journal, budget=BudgetLimits(max_total_tokens=100))
+    with anyio.CancelScope() as scope:
+        original = journal.say
+
+        async def say(what, name) -> None:
+            if what == "started":
+                scope.cancel()
+            await original(what, name)
+
+        journal.say = say
+        await Swarm(specs("a", estimate=tokens(10))).run("t", runner=ScriptedRunner(default="x"), infra=infra)
+
+    assert journal.told == ["recall a", "started a", "cancelled a"]
+    assert story(infra.log, "a") == ["started", "cancelled"]
+    assert infra.budget.snapshot().agents_started == 0
+    assert journal.past[0].spent == tokens(0)
+
+
 async def test_a_retry_that_could_not_be_made_durable_keeps_the_attempt_before_it() -> None:
     journal = FakeJournal(fails="started", at=2)
     infra = SharedInfra(journal=journal)
@@ -227,9 +247,10 @@ class Journaled:
             )
 
 
+@pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("how", ["task", "scope"])
-def test_cancelled_at_every_await_of_the_journal_nothing_is_left_or_lost(how) -> None:
-    cancel_at_every_await(Journaled, how=how)
+def test_cancelled_at_every_await_of_the_journal_nothing_is_left_or_lost(how, times: int) -> None:
+    cancel_at_every_await(Journaled, how=how, times=times)
 
 
 async def test_what_was_swallowed_is_told_to_the_journal_before_the_run_ends() -> None:

@@ -48,6 +48,11 @@ class Fate(Struct, kw_only=True):
         return self.key.partition("-")[0]
 
     @property
+    def number(self) -> int:
+        """Among the calls with its digest, from 1."""
+        return int(self.key.partition("-")[2])
+
+    @property
     def output(self) -> AgentOutput | None:
         return None if self.ended is None or self.status in ("running", "lost") else self.ended.output
 

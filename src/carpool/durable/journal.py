@@ -102,6 +102,15 @@ class Journal(ABC):
     async def erase(self, run_id: str, check: Callable[[RunHeader | None], None]) -> None:
         """Take the run out, rows and all, in one transaction, unless ``check`` of its header raises."""
 
+    async def recollect(self, run_id: str) -> tuple[RunHeader, History]:
+        """What is stored of the run, folded. A store that reads in a thread does that there too, for large runs.
+
+        :raises RunNotFound: when there is none.
+        :raises JournalCorrupt: when it is not what was written.
+        """
+        stored = await self.read(run_id)
+        return stored.header, stored.history()
+
     def now(self) -> float:
         """Seconds of the clock by which owners are found silent: one for all who share the store."""
         return SystemClock.monotonic()
@@ -151,8 +160,8 @@ class Journal(ABC):
                 history, rows = History(), 0
             else:
                 self._refuse_others(header)
-                stored = await self.read(run_id)
-                history, rows = stored.history(), stored.header.rows
+                header, history = await self.recollect(run_id)
+                rows = header.rows
 
             def step(now: RunHeader | None, rows: int = rows) -> Step:
                 if now is not None:
@@ -180,7 +189,7 @@ class Journal(ABC):
             self._refuse_live(header)
 
     async def holdings(self, run_id: str) -> Holdings:
-        history = (await self.read(run_id)).history()
+        _, history = await self.recollect(run_id)
         memory = Remembering(history)
         return history.holdings(memory)
 

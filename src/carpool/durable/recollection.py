@@ -41,7 +41,8 @@ class Remembering:
         self._numbers: Counter[str] = Counter()
         for fate in history.fates.values():
             self._by_content.setdefault(fate.digest, deque()).append(fate)
-            self._numbers[fate.digest] += 1
+            # Not how many there are: one before it may have been asked for, and never started.
+            self._numbers[fate.digest] = max(self._numbers[fate.digest], fate.number)
 
     async def recall(self, call: Call, *, settled: bool = False) -> Recalled:
         spec = spec_digest(call.spec)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..clock import SystemClock
 from ..errors import JournalError, RunNotFound
 from .claim import Claim, Step
+from .history import History
 from .journal import Journal, StoredRun
 from .ownership import BEAT_S
 from .records import Entry, RunHeader
@@ -58,6 +59,16 @@ class SqliteJournal(Journal):
 
     async def read(self, run_id: str) -> StoredRun:
         found = await self._look(lambda tables: tables.run(run_id), None)
+        if found is None:
+            raise RunNotFound(run_id)
+        return found
+
+    async def recollect(self, run_id: str) -> tuple[RunHeader, History]:
+        def work(tables: Tables) -> tuple[RunHeader, History] | None:
+            stored = tables.run(run_id)
+            return None if stored is None else (stored.header, stored.history())
+
+        found = await self._look(work, None)
         if found is None:
             raise RunNotFound(run_id)
         return found

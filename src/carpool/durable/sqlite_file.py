@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -26,6 +27,10 @@ __all__ = ["SqliteFile", "was_made"]
 
 BUSY_S = 30.0
 """How long a writer waits for another process's transaction before it gives up."""
+
+_FULL = "the disk is full; make room and run again under the same run_id"
+_LEAST_FREE = 2**16
+"""Bytes; of the file that readers and writers share, SQLite wants half as many at a time."""
 
 _SCHEMA = f"""
 CREATE TABLE journal (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -88,11 +93,11 @@ class SqliteFile:
         os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(half, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            # No write-ahead log yet: merging it on closing might fail, on a full disk, and nobody would be told.
             connection.execute("PRAGMA synchronous = FULL")
             _make(connection)
         finally:
-            connection.close()  # merges its write-ahead log into it
+            connection.close()
         half.replace(place)
         folder = os.open(place.parent, os.O_RDONLY)
         try:
@@ -206,14 +211,17 @@ class SqliteFile:
                 str(self.path), "its tables are not as they were made; restore it from a copy"
             ) from error
         except OSError as error:
+            if error.errno == ENOSPC:
+                raise JournalError(f"{self.path}: {_FULL}") from error
             raise JournalError(f"{self.path}: {error.strerror or error}; see to the folder and its rights") from error
 
     def _error(self, error: sqlite3.DatabaseError) -> JournalError:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return JournalCorrupt(str(self.path), f"{error}; restore it from a copy")
-        if name.startswith("SQLITE_FULL"):
-            return JournalError(f"{self.path}: the disk is full; make room and run again under the same run_id")
+        # For the files that it shares with readers SQLite has another word.
+        if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and self._is_full()):
+            return JournalError(f"{self.path}: {_FULL}")
         if name.startswith("SQLITE_READONLY"):
             return JournalError(f"{self.path}: it is read-only; change its rights, or choose another path")
         if name.startswith("SQLITE_BUSY"):
@@ -221,6 +229,13 @@ class SqliteFile:
         if not name or name.startswith(("SQLITE_ERROR", "SQLITE_MISUSE", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH")):
             return JournalCorrupt(str(self.path), f"{error}: its tables are not as they were made")
         return JournalError(f"{self.path}: {error} ({name}); see to the disk, the folder and its rights")
+
+    def _is_full(self) -> bool:
+        try:
+            found = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize < _LEAST_FREE
 
     def close(self) -> None:
         """Give it up; the last one to leave merges the write-ahead log into the file."""
@@ -277,7 +292,7 @@ class SqliteFile:
             same = False
         if not same:
             raise JournalError(
-                f"{self.path}: the file, or {self._seal_path.name}, was removed or replaced while it was in use; run again"
+                f"{self.path}: it, or {self._seal_path.name}, was removed or replaced while it was in use; run again"
             )
 
 

@@ -159,6 +159,7 @@ class Writer:
             if jobs:
                 self._write_all(jobs)
                 ticking = True
+            del first, jobs  # who waits holds on to nothing
             if ending:
                 self._closed()
                 return

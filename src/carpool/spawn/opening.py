@@ -64,17 +64,26 @@ async def open_run(
         await _close(recall, finished)
     except BaseException as error:
         partial = run.partial()
-        # Not every exception takes attributes; then the log still has the facts.
-        with suppress(AttributeError):
-            if getattr(error, "partial", None) is None:
-                error.partial = partial  # pyright: ignore[reportAttributeAccessIssue]
-            error.usage = partial.usage  # pyright: ignore[reportAttributeAccessIssue]
+        _give(error, partial)
         finished = _finished(run, name, partial, type(error).__name__)
-        with suppress(JournalError):  # what ends the run says more
-            await _close(recall, finished)
-        infra.log.append(finished)
+        try:
+            with suppress(JournalError):  # what ends the run says more
+                await _close(recall, finished)
+        except BaseException as once_more:  # somebody impatient has cancelled natively again
+            _give(once_more, partial)
+            raise
+        finally:
+            infra.log.append(finished)
         raise
     infra.log.append(finished)
+
+
+def _give(error: BaseException, partial: CoordinationResult) -> None:
+    # Not every exception takes attributes; then the log still has the facts.
+    with suppress(AttributeError):
+        if getattr(error, "partial", None) is None:
+            error.partial = partial  # pyright: ignore[reportAttributeAccessIssue]
+        error.usage = partial.usage  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def _recall(infra: SharedInfra, opening: Opening) -> Recall:

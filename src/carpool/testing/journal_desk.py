@@ -220,7 +220,7 @@ def calling(tool: str, *calls: dict[str, Any], at_once: bool = False) -> Reply:
                     await call(place)
         return "; ".join(got)
 
-    return Reply(spends=COST, does=act)
+    return Reply(model_calls=[COST], does=act)
 
 
 async def at_once(count: int, job: Callable[[int], Coroutine[Any, Any, None]]) -> None:

@@ -22,7 +22,7 @@ from ..patterns import (
     Tournament,
     Vote,
 )
-from ..types import AgentSpec, BudgetLimits
+from ..types import AgentSpec, BudgetLimits, TokenAccounting
 from .journal_desk import COST, Check, Desk, agent, agents, calling, gist, require, require_whole_lives, tokens
 from .reply import Reply, Script
 
@@ -145,6 +145,24 @@ async def equal_calls_are_told_apart_by_counting(desk: Desk) -> None:
     require(counted == [3, 2, 0, 2, 0], f"calls of 2, 3, 2, 4 and 4 equal items: {counted}")
 
 
+async def one_that_was_asked_for_and_never_started_takes_nobodys_place(desk: Desk) -> None:
+    recall = await desk.open()
+    await recall.recall(desk.call())
+    output = await desk.complete(recall)
+    await desk.close(recall)
+    recall = await desk.open()
+    require((await recall.recall(desk.call())).output == output, "the one that has ended is not given out")
+    known = await recall.recall(desk.call())
+    require(known.output is None, "it is given out twice")
+    await recall.started(desk.call(), known, 1, COST, TokenAccounting())
+    await desk.close(recall)
+    recall = await desk.open()
+    require(
+        (await recall.recall(desk.call())).output == output, "another call has taken the place of one that has ended"
+    )
+    await desk.close(recall)
+
+
 async def who_has_failed_or_was_refused_runs_again(desk: Desk) -> None:
     team = Swarm(agents("abc"), max_concurrent=1)
     broken: Script = {"a": Reply(model_calls=[COST], raises=OSError("no"))}
@@ -250,6 +268,7 @@ REPLAY: tuple[Check, ...] = (
     an_edited_prompt_runs_the_agents_that_see_it,
     a_spec_of_which_any_field_has_changed_is_another,
     equal_calls_are_told_apart_by_counting,
+    one_that_was_asked_for_and_never_started_takes_nobodys_place,
     who_has_failed_or_was_refused_runs_again,
     who_was_cancelled_runs_again_and_who_had_ended_does_not,
     who_was_lost_runs_again_three_times_and_then_is_poison,

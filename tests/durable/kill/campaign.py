@@ -30,10 +30,11 @@ from .checks import After, Asked, at_the_end, at_the_end_of_poison, whenever
 from .on_record import OnRecord, rows_of
 from .points import ANYWHERE, ENDING, MERGING, RESTORING, RESUMING, WORKING, Kill
 from .process import Came, Order, run_process
-from .shapes import AMPLE, shape_of
+from .shapes import AGENTS, AMPLE, shape_of
 
 __all__ = ["Campaign", "Report"]
 
+REPLAYING = ("while replaying", *RESTORING)
 PATIENCE_S = 60.0  # for one process; one that takes longer hangs
 DEATHS_AT_MOST = 3  # of one agent in flight: at the fourth it would be poison, which is another test's subject
 
@@ -75,7 +76,7 @@ class Campaign:
         self._first = first
         self._seed = f"{seed} {shape}"
         self._chance = Random(self._seed)
-        self._points = deque(self._planned(kills))
+        self._points = self._planned(kills)
         self._script = deque(script)  # what is to happen to the processes of one run, instead of what is planned
         self._asked: dict[int, Asked] = {}
         self.report = Report(self._seed)
@@ -95,9 +96,12 @@ class Campaign:
 
     def run(self) -> Report:
         began = time.monotonic()
+        most = 2 * len(self._points) + 5
         while (self._points or self._script) and not (self._first and self.report.violations):
             self._one_run(self.report.runs)
             self.report.runs += 1
+            if self.report.runs > most:
+                raise RuntimeError(f"after {most} runs nobody has come to {self._points}, seed {self._seed!r}")
         self.report.seconds = round(time.monotonic() - began, 1)
         return self.report
 
@@ -122,6 +126,8 @@ class Campaign:
             )
             killed = self._process(order)
             rows = self._look(order, rows, killed=killed)
+            if self._first and self.report.violations:
+                return
             if not killed:
                 limits.pop(0)
             process += 1
@@ -136,19 +142,21 @@ class Campaign:
             return self._script.popleft()
         if not self._points:
             return Kill()
-        record, point = OnRecord.of(rows), self._points[0]
-        done = sum(record.completed.values())
-        left = 500 - done
+        record = OnRecord.of(rows)
+        done = record.completed.total()
+        left = AGENTS - done
+        # Where nothing can be replayed yet, and nothing else is planned any more, it is killed anywhere first.
+        point = next((each for each in self._points if done or each not in REPLAYING), ANYWHERE)
         if max(record.unfinished.values(), default=0) >= DEATHS_AT_MOST:
             return Kill()
         if point == ANYWHERE:
             # After it has begun to work, before, or while it replays.
             after = self._chance.choice((0, 1, self._chance.randint(1, 120)))
             return Kill(point, min(after, left), 1, self._chance.uniform(0, 0.012 if after else 0.06))
-        if point in ("while replaying", *RESTORING):
+        if point in REPLAYING:
             return Kill(point, 0, self._chance.randint(1, max(1, done // 2)))
         if point in MERGING:
-            return Kill(point, 0, self._chance.randint(1, 499))
+            return Kill(point, 0, self._chance.randint(1, AGENTS - 1))
         if point in WORKING:
             return Kill(point, self._chance.randint(0, min(120, max(0, left - 20))), self._chance.randint(1, 3))
         return Kill(point)
@@ -166,9 +174,10 @@ class Campaign:
         os.close(here)
         _, status = os.waitpid(child, 0)
         point, killed = order.kill.point, os.WIFSIGNALED(status)
-        if point and self._points and point == self._points[0]:
-            # If it ended before it came to that point, then another time.
-            self._points.popleft() if killed else self._points.rotate(-1)
+        if point in self._points:
+            self._points.remove(point)
+            if not killed:
+                self._points.append(point)  # it ended before it came to that point: another time
         if killed:
             self.report.kills += 1
             self.report.points[point] = self.report.points.get(point, 0) + 1

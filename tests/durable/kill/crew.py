@@ -14,7 +14,7 @@ from carpool.policy import ApprovalRequest
 from carpool.runtime import Runtime
 
 from .bill import Bill, content_of, cost_of
-from .points import Fuse
+from .points import POISON, POISON_AT_ONCE, Fuse
 
 __all__ = ["Crew", "sign"]
 
@@ -88,11 +88,12 @@ class Crew:
 
     async def _be_poison(self) -> None:
         """Kill the process, once all who began with it have ended: what it does to others is another test."""
+        self._fuse.passes(POISON_AT_ONCE)
         for _ in range(2_000):
             if self._ended >= 64 or self._ended == self._begun - 1:
                 break
             await anyio.sleep(0.001)
-        self._fuse.passes("the poison")
+        self._fuse.passes(POISON)
 
     async def _delegate(self, task: str, runtime: Runtime, content: str) -> str:
         """The checker twice, in between the pair; the first failure of theirs is its own."""

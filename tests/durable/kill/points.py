@@ -29,6 +29,7 @@ __all__ = [
     "MERGING",
     "POINTS",
     "POISON",
+    "POISON_AT_ONCE",
     "RESTORING",
     "RESUMING",
     "WORKING",
@@ -54,7 +55,7 @@ WORKING = (
 )
 ENDING = ("before the close", "after the close")
 MERGING = ("while merging",)
-POISON = "the poison"
+POISON, POISON_AT_ONCE = "the poison", "the poison, at once"
 POINTS = (*RESUMING, *RESTORING, *WORKING, *MERGING, *ENDING)
 
 SHOWN_S = 0.003
