@@ -10,7 +10,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: install demo test check bench format help
+.PHONY: install demo test test-postgres check bench format help
 
 install: $(VENV)/.with-dev  ## set up .venv with carpool and all that work on it needs
 	@echo "carpool is in $(VENV); try: $(BIN)/carpool --help"
@@ -21,6 +21,10 @@ demo: $(VENV)/.with-cli  ## a map-reduce under a budget over this folder's docs,
 
 test: $(VENV)/.with-dev  ## the tests
 	@$(BIN)/python -m pytest -q
+
+test-postgres: $(VENV)/.with-dev  ## those that need PostgreSQL, whose server apt installs if it is missing
+	@.ci/apt-get initdb postgresql
+	@$(BIN)/python -m pytest -q tests/durable -k postgres
 
 check: $(VENV)/.with-dev  ## format, lint, types, floors, examples, tests (README's code among them): what CI asks
 	@$(BIN)/ruff format --quiet --check .
@@ -41,7 +45,7 @@ format: $(VENV)/.with-dev  ## put the code in its one form
 	@$(BIN)/ruff format --quiet .
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # .with-cli is enough to use carpool, .with-dev to change it.
 $(VENV)/.with-%: pyproject.toml

@@ -9,7 +9,20 @@ import platform
 import sys
 from pathlib import Path
 
-from . import imports, journal, models, overhead, overshoot, patterns, progress, sleepers, steps, telemetry, tools
+from . import (
+    imports,
+    journal,
+    ledger,
+    models,
+    overhead,
+    overshoot,
+    patterns,
+    progress,
+    sleepers,
+    steps,
+    telemetry,
+    tools,
+)
 
 BENCHES = {
     "overshoot": overshoot.measure,
@@ -18,6 +31,7 @@ BENCHES = {
     "patterns": patterns.measure,
     "tools": tools.measure,
     "journal": journal.measure,
+    "ledger": ledger.measure,
     "models": models.measure,
     "telemetry": telemetry.measure,
     "progress": progress.measure,

@@ -823,6 +823,47 @@ def test_an_overlay_can_be_rolled_back_without_its_parent_noticing() -> None:
     assert [each.key for each in store.transitions()] == ["a"]
 
 
+def test_an_overlay_tells_what_it_would_merge() -> None:
+    parent = StateStore({"changed": 1, "deleted": 1, "kept": 1})
+    parent.set("changed", 2, actor="somebody")
+    overlay = OverlayState(parent, "a")
+    overlay.set("changed", 3, actor="a")
+    overlay.set("changed", [4], actor="a")
+    overlay.delete("deleted", actor="a")
+    overlay.set("new", 5, actor="a")
+    planned = overlay.changed()
+    planned["changed"].new_value.append("not in the store")
+    merged = {transition.key: transition for transition in overlay.merge()}
+
+    assert merged["changed"].new_value == [4]
+    assert list(planned) == list(merged) == ["changed", "deleted", "new"]
+    for key, transition in merged.items():
+        assert (planned[key].version, planned[key].deleted) == (transition.version, transition.deleted)
+        assert (planned[key].old_value, planned[key].actor) == (transition.old_value, "a")
+
+
+def test_a_store_knows_what_was_made_in_it_or_brought_to_it() -> None:
+    parent = StateStore()
+    overlay = OverlayState(parent, "a")
+    assert parent.knows(parent.id)
+    assert not parent.knows(overlay.id)
+    overlay.merge()
+    assert parent.knows(overlay.id)
+    parent.brought("from elsewhere")
+    assert parent.knows("from elsewhere")
+    assert not StateStore().knows("from elsewhere")
+
+
+def test_versions_are_told_of_every_key_that_ever_was() -> None:
+    store = StateStore({"a": 1})
+    store.set("b", 1, actor="x")
+    store.delete("a", actor="x")
+    assert store.versions() == {"a": 2, "b": 1}
+    overlay = OverlayState(store, "o")
+    overlay.set("b", 2, actor="o")
+    assert overlay.versions() == {"a": 2, "b": 2}
+
+
 # Proposals
 
 
