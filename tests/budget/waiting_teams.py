@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from carpool.budget import CoordinationBudget, Lease, Waiter
+from carpool.budget import CoordinationBudget, Lease, Ledger, Waiter
 from carpool.errors import BudgetError
 from carpool.types import BudgetLimits, TokenAccounting
 
@@ -44,9 +44,11 @@ class Agent:
 class WaitingTeams:
     """A root, a child, a keeping-back purse in that child, and a purse inside it: numbers 0 to 3."""
 
-    def __init__(self, limits: list[BudgetLimits], kept: TokenAccounting | None = None) -> None:
+    def __init__(
+        self, limits: list[BudgetLimits], kept: TokenAccounting | None = None, ledger: Ledger | None = None
+    ) -> None:
         self.clock = FakeClock()
-        root = CoordinationBudget(limits[0], clock=self.clock)
+        root = CoordinationBudget(limits[0], clock=self.clock, ledger=ledger)
         child = root.child(limits[1])
         workers = child.keeping_back(kept, 0)
         self.teller = Teller({0: root, 1: child, 2: workers, 3: workers.child(limits[2])})
@@ -106,7 +108,9 @@ class WaitingTeams:
 
     def drop(self, agent: Agent) -> None:
         agent.waiter = None
-        self._end(agent, lambda: self.teller.drop(agent.lease))
+        root = self.teller.purses[0]
+        # On a ledger a lease that was dropped is settled a moment later, or with the next step.
+        self._end(agent, lambda: (self.teller.drop(agent.lease), root.is_shared and root.snapshot()))
 
     def _end(self, agent: Agent, how: Callable[[], object]) -> None:
         assert agent.status == "running"

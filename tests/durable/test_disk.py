@@ -60,7 +60,7 @@ async def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room(
         path = small_disk / f"{number}.db"
         ballast = small_disk / "ballast"
         async with SqliteJournal(path) as journal:
-            ballast.write_bytes(bytes(free(small_disk) - number * 20_480))
+            ballast.write_bytes(bytes(free(small_disk) - number**2 * 2_000))
             error = await error_of(journal, first := runner(), wanted)
             if error is not None:
                 failed += 1
@@ -111,7 +111,7 @@ async def main():
     for number in range(0, 20):
         path = Path(sys.argv[1]) / f"{number}.db"
         async with SqliteJournal(path) as journal:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (number * 14_003, resource.RLIM_INFINITY))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (number**2 * 3_001, resource.RLIM_INFINITY))
             try:
                 assert gist(await run(journal, runner())) == wanted
             except JournalError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,9 +18,6 @@ import pytest
 
 from carpool import AgentSpec, Vote
 from carpool.cli import main
-from carpool.cli.trace import trace
-from carpool.cli.usage import UsageError
-from carpool.cli.view import view
 from carpool.durable import SqliteJournal
 
 from .runs import every_outcome, run_on, saying
@@ -45,10 +43,8 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def started(journal: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    call = ", ".join([*map(repr, arguments[:1]), f"journal=Path({str(journal)!r})", *arguments[1:]])
-    code = f"import sys; from pathlib import Path; from carpool.cli.view import view; sys.exit(view({call}))"
     return subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-m", "carpool.cli", "view", *arguments, "--journal", str(journal)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -88,7 +84,7 @@ def test_view_opens_a_browser_by_a_file_that_only_its_user_can_read(journal: Pat
         f"#!/bin/sh\nprintf '%s\\n' \"$1\" > {tmp_path}/told.part\nmv {tmp_path}/told.part {tmp_path}/told\n"
     )
     browser.chmod(0o755)
-    process = started(journal, "r", "open=True", BROWSER=f"{browser} %s")
+    process = started(journal, "r", "--open", BROWSER=f"{browser} %s")
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -106,33 +102,39 @@ def test_view_opens_a_browser_by_a_file_that_only_its_user_can_read(journal: Pat
     assert not page.exists()
 
 
-def test_view_of_a_run_that_is_not_there_says_so(journal: Path) -> None:
-    with pytest.raises(UsageError, match="no run 'none' in this journal"):
-        view("none", journal=journal)
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["none"], "no run 'none' in this journal"),
+        (["--port", "-1"], "--port must be between 0 and 65535, not -1"),
+        (["--port", "65536"], "--port must be between 0 and 65535, not 65536"),
+    ],
+)
+def test_view_of_what_is_not_there_says_so(
+    journal: Path, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["view", *arguments, "--journal", str(journal)]) == 2
 
-
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_view_refuses_a_port_that_is_none(journal: Path, port: int) -> None:
-    with pytest.raises(UsageError, match=f"--port must be between 0 and 65535, not {port}"):
-        view(port=port, journal=journal)
+    assert reason in capsys.readouterr().err
 
 
 def test_view_says_which_port_is_taken(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert view(port=port, journal=journal) == 1
+        assert main(["view", "--port", str(port), "--journal", str(journal)]) == 1
 
     assert capsys.readouterr().err == f"carpool view: port {port}: Address already in use\n"
 
 
-def test_view_without_its_extra_says_what_to_install(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_view_without_its_extra_says_what_to_install(
+    journal: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delitem(sys.modules, "carpool.viewer.serving", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
 
-    with pytest.raises(UsageError, match=r"uvicorn; run: pip install 'carpool\[viewer\]'"):
-        view(journal=journal)
+    assert main(["view", "--journal", str(journal)]) == 2
+
+    assert "this needs uvicorn; run: pip install 'carpool[viewer]'" in capsys.readouterr().err
 
 
 # carpool trace
@@ -141,7 +143,7 @@ def test_view_without_its_extra_says_what_to_install(journal: Path, monkeypatch:
 def test_trace_writes_one_file(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.html"
 
-    assert trace("r", output=path, journal=journal) == 0
+    assert main(["trace", "r", "-o", str(path), "--journal", str(journal)]) == 0
 
     assert path.read_text().startswith("<!doctype html>")
     assert f"wrote {path}, 0.1 MB; it holds every task and answer of the run" in capsys.readouterr().err
@@ -152,13 +154,13 @@ def test_trace_by_default_writes_beside_whoever_asks_and_nowhere_else(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    assert trace("../odd/name", journal=journal) == 0
+    assert main(["trace", "../odd/name", "--journal", str(journal)]) == 0
 
     assert [path.name for path in tmp_path.iterdir()] == ["_odd_name.html"]
 
 
 def test_trace_says_why_it_can_not_write(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert trace("r", output=tmp_path / "none" / "run.html", journal=journal) == 1
+    assert main(["trace", "r", "-o", str(tmp_path / "none" / "run.html"), "--journal", str(journal)]) == 1
 
     assert "No such file or directory" in capsys.readouterr().err
 

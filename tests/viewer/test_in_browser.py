@@ -275,6 +275,9 @@ def test_chips_filter_and_say_how_many_there_are(served: Served) -> None:
         )
     )
     assert "refused" in tab.texts(".chip[aria-pressed=true]")[0]
+    tab.press("j", "Enter")  # the row, and not the chip that was pressed before
+    assert "refused" in tab.until(".detail h2", lambda text: text != "")
+    assert len(tab.texts(".chip[aria-pressed=true]")) == 1
 
 
 def test_back_closes_an_agent_and_an_address_opens_it(served: Served) -> None:

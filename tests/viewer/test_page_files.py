@@ -80,3 +80,14 @@ def test_the_page_reads_the_columns_that_it_is_sent(constant: str, row: type) ->
     named = re.findall(r'"(\w+)"', declared[1])
 
     assert named == [re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in row.__struct_fields__]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_uses_what_it_imports(name: str) -> None:
+    text = page_file(name)
+    imports = re.findall(r"^import \{ (.*?) \} from .*$", text, re.MULTILINE)
+    rest = re.sub(r"^import .*$", "", text, flags=re.MULTILINE)
+    idle = [each for names in imports for each in names.split(", ") if not re.search(rf"\b{each}\b", rest)]
+
+    assert idle == []
+    assert re.match(r"// \S.*\n", text)

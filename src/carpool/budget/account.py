@@ -46,10 +46,15 @@ class Refusal(NamedTuple):
 
 
 class Account:
-    """Counters of one purse. ``live`` maps the number of each lease in flight to when it began."""
+    """Counters of one purse. ``live`` maps the number of each lease in flight to when it began.
+
+    Of a purse that several processes share, ``live`` has this one's leases and all else has everybody's;
+    ``begun_elsewhere`` is when the first began of those that the others have in flight.
+    """
 
     __slots__ = (
         "agents",
+        "begun_elsewhere",
         "caps",
         "first_settled",
         "held",
@@ -71,6 +76,7 @@ class Account:
         self.agents = 0
         self.live: dict[int, float] = {}
         self.first_settled: float | None = None
+        self.begun_elsewhere: float | None = None
         self.set_limits(limits)
 
     def set_limits(self, limits: BudgetLimits) -> None:
@@ -198,12 +204,10 @@ class Account:
 
     def elapsed(self, now: float) -> float:
         """Seconds since the first start that was not taken back; 0 before it."""
-        first = self.first_settled
-        if self.live:
-            # Leases begin in order, so that the first one in flight is the oldest.
-            oldest = next(iter(self.live.values()))
-            first = oldest if first is None else min(first, oldest)
-        return 0.0 if first is None else max(0.0, now - first)
+        # Leases begin in order, so that the first one in flight is the oldest.
+        begun = (self.first_settled, self.begun_elsewhere, next(iter(self.live.values()), None))
+        first = min((each for each in begun if each is not None), default=now)
+        return max(0.0, now - first)
 
     def snapshot(self, now: float, exhausted: bool) -> BudgetSnapshot:
         spent = tokens_of(self.spent)

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ..clock import Clock
+from ..clock import Clock, new_id
+from ..types import BudgetLimits
+from .account import Account
+from .ledger import Ledger
 from .line import Line, Waiter
 
 if TYPE_CHECKING:
     from .lease import Lease
 
-__all__ = ["Book", "Step", "wake"]
+__all__ = ["Book", "Step", "open_book", "wake"]
 
 
 class Step:
-    """One atomic step on a budget tree; ``freed()`` says that it may have made room for those who wait."""
+    """One atomic step on a budget tree; ``freed()`` says that it may have made room for those who wait. ``undo`` takes
+    back what was asked for, if that can't be written on a ledger."""
 
-    __slots__ = ("made_room",)
+    __slots__ = ("made_room", "undo")
 
     def __init__(self) -> None:
         self.made_room = False
+        self.undo: Callable[[], None] | None = None
 
     def freed(self) -> None:
         self.made_room = True
@@ -31,20 +36,26 @@ class Step:
 
 class Book:
     """Leases that were dropped are settled at the start of every step; whoever has got an answer from the line
-    is woken after the lock is given back, so that a wake may call the budget again."""
+    is woken after the lock is given back, so that a wake may call the budget again.
 
-    def __init__(self, clock: Clock) -> None:
+    ``shared`` says that the purse lies on a ledger (``shared_book``).
+    """
+
+    def __init__(self, account: Account, clock: Clock) -> None:
+        self.id = new_id()
+        self.shared = False
         self.clock = clock
         self.lock = Lock()
         self.line = Line()
-        self.live: dict[int, float] = {}  # the root's leases in flight, oldest first
+        self.live = account.live  # the root's leases in flight, oldest first
         self.dropped: deque[Lease] = deque()
         self.last_number = 0
 
     @contextmanager
-    def step(self) -> Generator[Step]:
+    def step(self, *, asking: bool = False) -> Generator[Step]:
         """The lock, with what belongs before and after. Starting and settling, the two hot steps, write this
-        out themselves."""
+        out themselves. ``asking`` makes a difference on a ledger only: such a step raises when that can't be read
+        or written, and is undone; any other is not."""
         if self.dropped:
             self.settle_dropped()
         step = Step()
@@ -63,6 +74,26 @@ class Book:
 
     def ask_line(self) -> list[Waiter]:
         return self.line.ask_again(self.live)
+
+    def bury_dead(self) -> bool:
+        """Within a step: whether leases were in flight of processes that are dead; what they held is spent."""
+        return False
+
+    def began(self, lease: Lease) -> None:
+        """Within a step of a shared book: ``lease`` is in flight."""
+
+    def holds_unpriced(self, number: int) -> None:
+        """Within a step of a shared book: what the lease ``number`` holds has no known price."""
+
+    def ask_soon(self, waiter: Waiter) -> None:
+        """Of a shared book: have a thread ask for ``waiter``.
+
+        :raises ValueError: of any other.
+        """
+        raise ValueError("this purse is not shared: ask it with begin_or_wait, which waits for nobody")
+
+    def close(self) -> None:
+        """Leave the ledger, if there is one."""
 
     def drop(self, lease: Lease) -> None:
         """Settle a lease that was garbage-collected: at once, or, inside somebody's step, after that."""
@@ -88,9 +119,18 @@ class Book:
         with self.step() as step:
             self.line.remove(waiter)
             lease, waiter.lease = waiter.lease, None
+            if lease is not None:
+                lease.release_locked()
             step.freed()
-        if lease is not None:
-            lease.release()
+
+
+def open_book(account: Account, limits: BudgetLimits | None, clock: Clock, ledger: Ledger | None) -> Book:
+    """The book of a root with ``account``; ``limits`` are what its maker asked for."""
+    if ledger is None:
+        return Book(account, clock)
+    from .shared_book import SharedBook  # with much that most programs never need
+
+    return SharedBook(ledger, account, limits, clock)
 
 
 def wake(answered: Iterable[Waiter]) -> None:

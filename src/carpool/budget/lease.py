@@ -6,6 +6,7 @@ held ── settle ──▶ settled          charge and reserve keep it held;
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
@@ -69,15 +70,17 @@ class Lease(Struct, eq=False, weakref=True):
         :raises BudgetExhausted: when it does not fit, or a spend or time limit is crossed; nothing changes.
         """
         book = self._purse.book
-        with book.step() as step:
+        with book.step(asking=True) as step:
             meter = self._metered()
             extra = None if tokens is None else lacking(amount_of(tokens), meter.room)
             self._purse.refuse_call(meter.extra, extra)
-            if extra is None or self._state != "held":
+            if tokens is None or extra is None or self._state != "held":
                 return
-            for account, _ in self._purse.chain:
-                account.rehold(meter.extra, extra)
-            meter.extra, meter.wish = extra, tokens
+            if book.shared:
+                step.undo = partial(self._unreserve, meter, tokens, meter.extra, meter.wish)
+                if not tokens.priced:
+                    book.holds_unpriced(self.number)
+            self._rehold(meter, extra, tokens)
             step.freed()
 
     def charge(self, tokens: TokenAccounting) -> None:
@@ -94,6 +97,8 @@ class Lease(Struct, eq=False, weakref=True):
         hold, because unknown spend is not zero. Settling again changes nothing.
         """
         book = self._purse.book
+        if book.shared:
+            return self._settle_shared(tokens) if self._state == "held" else self.charged
         book.lock.acquire()  # written out: half the price of a with block, for every agent
         try:
             final = self.settle_locked(tokens)
@@ -110,12 +115,7 @@ class Lease(Struct, eq=False, weakref=True):
         """End the lease of an agent that never started: its hold and its slot go back."""
         with self._purse.book.step() as step:
             if self._state == "held":
-                meter = self._meter
-                still_held = self._hold if meter is None else plus(meter.room, meter.extra)
-                for account, _ in self._purse.chain:
-                    account.rehold(still_held, NOTHING)
-                    account.take_back(self.number, self._slots)
-                self._state = "released"
+                self.release_locked()
                 step.freed()
 
     def __enter__(self) -> Self:
@@ -128,7 +128,30 @@ class Lease(Struct, eq=False, weakref=True):
         if self._state == "held":
             self._purse.book.drop(self)
 
+    def _settle_shared(self, tokens: TokenAccounting | None) -> TokenAccounting:
+        with self._purse.book.step() as step:
+            final = self.settle_locked(tokens)
+            step.freed()
+        return final
+
+    def _unreserve(self, meter: _Meter, tokens: TokenAccounting, extra: Amount, wish: TokenAccounting | None) -> None:
+        """Take back the reservation of ``tokens``, if it is still the open one."""
+        with self._purse.book.step() as step:
+            if self._state == "held" and meter.wish is tokens:
+                self._rehold(meter, extra, wish)
+                step.freed()
+
     # Under the book's lock
+
+    def release_locked(self) -> None:
+        if self._state != "held":
+            return
+        meter = self._meter
+        still_held = self._hold if meter is None else plus(meter.room, meter.extra)
+        for account, _ in self._purse.chain:
+            account.rehold(still_held, NOTHING)
+            account.take_back(self.number, self._slots)
+        self._state = "released"
 
     def settle_locked(self, reported: TokenAccounting | None) -> TokenAccounting:
         if self._state != "held":
@@ -156,6 +179,11 @@ class Lease(Struct, eq=False, weakref=True):
         meter.end(spent, reported)
         meter.room, meter.extra = lacking(held, spent), NOTHING
         return meter.charged or _NONE
+
+    def _rehold(self, meter: _Meter, extra: Amount, wish: TokenAccounting | None) -> None:
+        for account, _ in self._purse.chain:
+            account.rehold(meter.extra, extra)
+        meter.extra, meter.wish = extra, wish
 
     def _metered(self) -> _Meter:
         if self._meter is None:

@@ -3,7 +3,8 @@
 A start waits only while some lease is in flight that nobody waits *inside* of: one that can still settle by
 itself. When there is none, waiting could never end, and the last-come start among those inside an agent is
 refused, so that its agent goes on and settles. Starts are asked in the order in which they came, whenever
-room is given back; one that does not fit does not keep out one behind it that does.
+room is given back; one that does not fit does not keep out one behind it that does. Of a purse that several
+processes share, each process has a line of its own, and the leases of the others count among those that can settle.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from ..errors import BudgetError
+from ..errors import CarpoolError
 from ..types import TokenAccounting
-from .amount import Amount
+from .amount import NOTHING, Amount, amount_of
 
 if TYPE_CHECKING:
     from .lease import Lease
@@ -31,21 +32,20 @@ class Waiter:
     def __init__(
         self,
         purse: CoordinationBudget,
-        hold: Amount,
         estimate: TokenAccounting | None,
         depth: int,
         ancestors: tuple[int, ...],
         wake: Callable[[], None],
     ) -> None:
         self.purse = purse
-        self.hold = hold
+        self.hold = NOTHING if estimate is None else amount_of(estimate)
         self.estimate = estimate
         self.depth = depth
         self.ancestors = ancestors  # the numbers of the leases inside which it was asked for
         self.wake = wake
         self.order = 0
         self.lease: Lease | None = None
-        self.denial: BudgetError | None = None
+        self.denial: CarpoolError | None = None  # a BudgetError or, where a ledger can't be read, a JournalError
 
     def leave(self) -> None:
         """Give up the place, or the lease if it has just been granted."""
@@ -58,6 +58,7 @@ class Line:
     def __init__(self) -> None:
         # Starts that ask the same of the same purse fit or don't fit alike: only the first is asked.
         self.waiting: dict[tuple[int, Amount, int], deque[Waiter]] = {}
+        self.able_elsewhere = 0  # leases of other processes that can settle by themselves
         self._inside: dict[int, int] = {}  # lease number -> how many wait inside it
         self._count = 0
 
@@ -99,6 +100,14 @@ class Line:
             self.remove(last)
             answered.append(last)
 
+    def refuse_all(self, error: CarpoolError) -> list[Waiter]:
+        """Empty the line: nobody can be let in, because of ``error``."""
+        refused = list(self._all())
+        for waiter in refused:
+            waiter.denial = error
+            self.remove(waiter)
+        return refused
+
     def _ask_all(self, answered: list[Waiter]) -> None:
         """Ask everybody once, in the order in which they came; of those who ask alike, until the first no."""
         refused: set[tuple[int, Amount, int]] = set()
@@ -115,8 +124,12 @@ class Line:
             self.remove(first)
             answered.append(first)
 
+    def able(self, live: dict[int, float]) -> int:
+        """How many of ``live`` can settle by themselves."""
+        return len(live) - sum(lease in live for lease in self._inside)
+
     def _somebody_can_settle(self, live: dict[int, float]) -> bool:
-        return len(live) > sum(lease in live for lease in self._inside)
+        return self.able(live) + self.able_elsewhere > 0
 
     def _all(self) -> Iterable[Waiter]:
         for waiters in self.waiting.values():

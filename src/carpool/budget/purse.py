@@ -1,22 +1,26 @@
 """The shared budget: purses within purses, asked before every start. Decides; records no events.
 
 Asking raises, telling never does. A start is asked of every purse from the root down and is granted by all or
-by none, in one step under one lock; a denial leaves every purse as it was.
+by none, in one step under one lock; a denial leaves every purse as it was. A root that lies on a ledger is shared
+with other processes, with the same promises: then a step is a transaction, and blocks its thread for as long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
 from ..clock import Clock, SystemClock
-from ..errors import AgentLimitReached, BudgetError, BudgetExhausted
+from ..errors import BudgetError, BudgetExhausted
 from ..types import AgentOutput, BudgetLimits, BudgetSnapshot, TokenAccounting
-from .account import Account, Refusal
+from .account import Account
 from .amount import NOTHING, Amount, amount_of, plus
-from .book import Book
+from .book import Book, open_book
+from .chain import Chain, call_denial, near_limits, remaining, start_denial
 from .lease import Lease
+from .ledger import Ledger
 from .line import Waiter
 
 __all__ = ["CoordinationBudget"]
@@ -27,7 +31,16 @@ _NOT_KEPT = (NOTHING, 0)
 class CoordinationBudget:
     """A purse with limits, on its own or inside a parent. Safe from any thread.
 
-    ``clock`` counts for a root only; a child has its root's.
+    ``clock`` counts for a root only; a child has its root's. So does ``ledger``, by which a root is shared with
+    other processes: what is spent and held, the agents that were started, the limits and ``max_seconds`` are all
+    of theirs together; purses inside it are each process's own. ``limits`` are then those that the purse is made
+    with, by whoever comes first; later ones give the same, those that it has now, or none. Asking may also raise
+    ``JournalError``, when the ledger can't be read or written; what is told meanwhile is kept, and written later.
+    What a process holds when it dies is booked as spent. A child that is forked has none of its parent's leases:
+    to them it can tell nothing.
+
+    :raises JournalError: when the ledger can't be opened.
+    :raises ValueError: when the purse on the ledger has other limits.
     """
 
     def __init__(
@@ -36,19 +49,23 @@ class CoordinationBudget:
         *,
         parent: CoordinationBudget | None = None,
         clock: Clock | None = None,
+        ledger: Ledger | None = None,
         _kept: tuple[Amount, int] = _NOT_KEPT,
     ) -> None:
+        if parent is not None and ledger is not None:
+            raise ValueError("a ledger is for a root; a purse inside another is shared through that one")
         self._account = Account(limits or BudgetLimits())
         self._last_weighed: tuple[TokenAccounting | None, Amount] = None, NOTHING
-        self.book: Book = parent.book if parent is not None else Book(clock or SystemClock())
+        self.book: Book = (
+            parent.book if parent is not None else open_book(self._account, limits, clock or _CLOCK, ledger)
+        )
+        self.id: str = self.book.id  # by which a journal knows whether spend is booked in this very budget
         above = parent.chain if parent is not None else ()
         # From the root down, each with what this purse must leave of it to others.
-        self.chain: tuple[tuple[Account, tuple[Amount, int]], ...] = (
+        self.chain: Chain = (
             *((account, (plus(kept[0], _kept[0]), kept[1] + _kept[1])) for account, kept in above),
             (self._account, _NOT_KEPT),
         )
-        if parent is None:
-            self.book.live = self._account.live
 
     # Asking
 
@@ -61,6 +78,8 @@ class CoordinationBudget:
         """
         hold = NOTHING if estimate is None else self._weighed(estimate)
         book = self.book
+        if book.shared:
+            return self._begin_shared(hold, estimate, depth)
         if book.dropped:
             book.settle_dropped()
         lease: Lease | None = None
@@ -102,22 +121,34 @@ class CoordinationBudget:
 
         :raises BudgetError: when it is refused, or when waiting could never end.
         """
-        hold = NOTHING if estimate is None else amount_of(estimate)
-        book = self.book
-        with book.step():
-            denial = self.deny(hold, depth)
-            if denial is None:
-                return self.begin(hold, estimate)
-            if isinstance(denial, BudgetExhausted) and denial.held_back:
-                waiter = Waiter(self, hold, estimate, depth, ancestors, wake)
-                if book.line.join(waiter, book.live):
-                    return waiter
-            raise denial
+        waiter = Waiter(self, estimate, depth, ancestors, wake)
+        with self.book.step(asking=True) as step:
+            step.undo = waiter.leave
+            if self.begin_waiter(waiter):
+                return waiter
+        if waiter.lease is None:
+            raise waiter.denial or AssertionError("neither begun nor denied")
+        return waiter.lease
+
+    def begin_soon(
+        self,
+        estimate: TokenAccounting | None,
+        depth: int,
+        ancestors: tuple[int, ...],
+        wake: Callable[[], None],
+    ) -> Waiter:
+        """``begin_or_wait`` for a purse that ``is_shared``, without waiting for its ledger: a thread asks, for all who
+        came meanwhile in one transaction. What would be raised is the waiter's ``denial``, a ``JournalError`` too."""
+        waiter = Waiter(self, estimate, depth, ancestors, wake)
+        self.book.ask_soon(waiter)
+        return waiter
 
     def begin_ungated(self) -> Lease:
         """A lease for an agent that is not asked about: no slot, no hold; what it spends is booked like any."""
-        with self.book.step():
-            return self.begin(NOTHING, None, slots=0)
+        with self.book.step(asking=True) as step:
+            lease = self.begin(NOTHING, None, slots=0)
+            step.undo = lease.release
+        return lease
 
     # Telling
 
@@ -133,13 +164,18 @@ class CoordinationBudget:
         if output.tokens is not None:
             self.record(output.tokens)
 
-    def record_replayed(self, tokens: TokenAccounting | None) -> None:
-        """Book an agent that is remembered from an earlier process: its spend and its slot, unasked."""
+    def record_past(
+        self, tokens: TokenAccounting | None, slots: int, *, outside: CoordinationBudget | None = None
+    ) -> None:
+        """Book what was spent, and the slots that were taken, in an earlier process, here and above, unasked;
+        but not in ``outside`` and what is above it, which has it already."""
+        amount = NOTHING if tokens is None else amount_of(tokens)
+        known = () if outside is None else tuple(account for account, _ in outside.chain)
         with self.book.step():
             for account, _ in self.chain:
-                account.agents += 1
-                if tokens is not None:
-                    account.book(amount_of(tokens), amount_of(tokens), tokens.priced)
+                if account not in known:
+                    account.agents += slots
+                    account.book(amount, amount, tokens is None or tokens.priced)
 
     # Shaping
 
@@ -158,21 +194,36 @@ class CoordinationBudget:
 
         ``unpriced="allow"`` is given too; its default leaves things as they are.
         """
-        with self.book.step() as step:
-            default = BudgetLimits()
-            given = {
-                name: value
-                for name in limits.__struct_fields__
-                if (value := getattr(limits, name)) != getattr(default, name)
-            }
+        default = BudgetLimits()
+        given = {
+            name: value
+            for name in limits.__struct_fields__
+            if (value := getattr(limits, name)) != getattr(default, name)
+        }
+        with self.book.step(asking=True) as step:
+            step.undo = partial(self._put_back, self._account.limits)
             self._account.set_limits(replace(self._account.limits, **given))
             step.freed()
+
+    def close(self) -> None:
+        """Leave the ledger, if this purse lies on one: asking is over. What is still in flight is booked at its hold.
+        A process that ends leaves it too, however it ends."""
+        self.book.close()
 
     # Reading
 
     @property
+    def is_shared(self) -> bool:
+        """True when it, or the root above it, lies on a ledger: then what is asked or told blocks its thread for a
+        transaction, a thousandth of a second or some, and a loop had better leave it to a thread."""
+        return self.book.shared
+
+    @property
     def limits(self) -> BudgetLimits:
-        """This purse's own limits."""
+        """This purse's own limits, whoever has set them last."""
+        if self.book.shared:
+            with self.book.step():
+                pass
         return self._account.limits
 
     @property
@@ -190,7 +241,7 @@ class CoordinationBudget:
 
     @property
     def in_flight(self) -> int:
-        """Leases that are neither settled nor released, here and below."""
+        """Leases of this process that are neither settled nor released, here and below."""
         return len(self._account.live)
 
     def is_near_limits(self, share: float) -> bool:
@@ -204,13 +255,7 @@ class CoordinationBudget:
 
     def near_limits(self, share: float) -> list[tuple[str, float, float]]:
         """The spend limits here and above of which at least ``share`` is spent: dimension, spent, limit."""
-        near: list[tuple[str, float, float]] = []
-        for account, _ in self.chain:
-            for name, index, cap in account.caps:
-                if account.spent[index] >= cap * share:
-                    unit = 1e9 if name == "cost_usd" else 1
-                    near.append((name, account.spent[index] / unit, cap / unit))
-        return near
+        return near_limits(self.chain, share)
 
     @property
     def is_exhausted(self) -> bool:
@@ -221,47 +266,69 @@ class CoordinationBudget:
     def snapshot(self) -> BudgetSnapshot:
         """This purse at one instant."""
         with self.book.step():
+            self.book.bury_dead()
             return self._account.snapshot(self.book.clock.monotonic(), self._exhausted())
 
     def remaining(self) -> BudgetLimits:
         """What a start could still get: per dimension the least that is left, neither spent nor held, in
         this purse and those above; ``None`` where nothing limits it."""
         with self.book.step():
-            now = self.book.clock.monotonic()
-            left: dict[str, float | int] = {}
-            for account, kept in self.chain:
-                for name, value in account.left(now, kept).items():
-                    left[name] = min(value, left.get(name, value))
-        return BudgetLimits(**left)  # pyright: ignore[reportArgumentType]
+            return remaining(self.chain, self.book.clock)
+
+    # On a ledger
+
+    def _put_back(self, limits: BudgetLimits) -> None:
+        with self.book.step():
+            self._account.set_limits(limits)
+
+    def _begin_shared(self, hold: Amount, estimate: TokenAccounting | None, depth: int) -> Lease:
+        with self.book.step(asking=True) as step:
+            denial = self._denial(hold, depth)
+            if denial is not None:
+                try:
+                    raise denial
+                finally:
+                    del denial  # as in try_begin_agent
+            lease = self.begin(hold, estimate)
+            step.undo = lease.release
+        return lease
 
     # For lease, line and door: under the book's lock
 
+    def begin_waiter(self, waiter: Waiter) -> bool:
+        """Give ``waiter`` its lease, its denial, or, returning true, a place in the line."""
+        denial = self._denial(waiter.hold, waiter.depth)
+        if denial is None:
+            waiter.lease = self.begin(waiter.hold, waiter.estimate)
+        elif isinstance(denial, BudgetExhausted) and denial.held_back and self.book.line.join(waiter, self.book.live):
+            return True
+        else:
+            waiter.denial = denial
+        return False
+
+    def _denial(self, hold: Amount, depth: int) -> BudgetError | None:
+        """``deny``, after those who died in flight have given up their holds for spent."""
+        denial = self.deny(hold, depth)
+        if isinstance(denial, BudgetExhausted) and denial.held_back and self.book.bury_dead():
+            return self.deny(hold, depth)
+        return denial
+
     def deny(self, hold: Amount, depth: int) -> BudgetError | None:
         """The error that a start would meet now, or ``None``."""
-        now = 0.0
-        for account, kept in self.chain:
-            if account.unlimited:
-                continue
-            if account.limits.max_seconds is not None:
-                now = self.book.clock.monotonic()
-            refusal = account.refusal(hold, depth, now, kept)
-            if refusal is not None:
-                held_back = refusal.held > 0 and not any(
-                    other.refusal(hold, depth, now, its_kept, ignore_holds=True) for other, its_kept in self.chain
-                )
-                return self._error(account, refusal, held_back=held_back)
-        return None
+        return start_denial(self.chain, self.book.clock, hold, depth)
 
     def refuse_call(self, mine: Amount, wish: Amount | None) -> None:
         """Raise what a model call meets whose lease holds ``mine`` and asks for ``wish`` instead, if anything.
 
-        :raises BudgetExhausted: from here, where no name holds it: one that did would keep its own traceback,
-            and with it the lease, alive.
+        :raises BudgetExhausted: from here, where no name holds it for longer: one that did would keep its own
+            traceback, and with it the lease, alive.
         """
-        now = self.book.clock.monotonic()
-        for account, kept in self.chain:
-            if not account.unlimited and (refusal := account.call_refusal(mine, wish, now, kept[0])):
-                raise self._error(account, refusal, held_back=False)
+        denial = call_denial(self.chain, self.book.clock, mine, wish)
+        if denial is not None:
+            try:
+                raise denial
+            finally:
+                del denial
 
     def begin(self, hold: Amount, estimate: TokenAccounting | None, slots: int = 1) -> Lease:
         """Start an agent that nothing denies."""
@@ -270,7 +337,10 @@ class CoordinationBudget:
         now = book.clock.monotonic()
         for account, _ in self.chain:
             account.begin(number, hold, now, slots)
-        return Lease(self, number, hold, estimate, slots)
+        lease = Lease(self, number, hold, estimate, slots)
+        if book.shared:
+            book.began(lease)
+        return lease
 
     def _weighed(self, estimate: TokenAccounting) -> Amount:
         """``amount_of``; start after start asks for the same estimate."""
@@ -283,8 +353,5 @@ class CoordinationBudget:
     def _exhausted(self) -> bool:
         return any(account.exhausted for account, _ in self.chain)
 
-    def _error(self, account: Account, refusal: Refusal, *, held_back: bool) -> BudgetError:
-        snapshot = account.snapshot(self.book.clock.monotonic(), account.exhausted)
-        if refusal.dimension == "agents":
-            return AgentLimitReached(int(refusal.limit), int(refusal.spent), snapshot)
-        return BudgetExhausted(refusal.sentence(), snapshot, dimension=refusal.dimension, held_back=held_back)
+
+_CLOCK = SystemClock()

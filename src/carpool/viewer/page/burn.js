@@ -1,7 +1,7 @@
 // The burn of the budget: what is spent and held over time, under its limit, with what was refused.
 
 import { drawing, element, fill, onFrame, say, set, table } from "./elements.js";
-import { compact, count, dollars, duration, price } from "./amounts.js";
+import { compact, count, duration, price } from "./amounts.js";
 import { offset } from "./timescale.js";
 
 const HEIGHT = 148;
@@ -205,7 +205,8 @@ export class Burn {
   axis() {
     const { step, ticks } = this.scale.ticks(this.width);
     const y = HEIGHT + STRIP + 14;
-    return ticks.map((t) => label(offset(t, step), this.scale.x(t, this.width) + 3, y, ""));
+    const fitting = ticks.filter((t) => this.scale.x(t, this.width) < this.width - 44);
+    return fitting.map((t) => label(offset(t, step), this.scale.x(t, this.width) + 3, y, ""));
   }
 
   pointer() {

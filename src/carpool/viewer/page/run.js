@@ -250,6 +250,7 @@ export class RunView {
     const from = this.view.place < 0 && this.view.agent !== null ? panel.placeOf(this.view.agent) : this.view.place;
     this.view.place = Math.max(0, Math.min(panel.size - 1, from + by));
     panel.reveal(this.view.place, this.bar.getBoundingClientRect().bottom);
+    if (!this.detail.node.contains(document.activeElement)) panel.rows.focus({ preventScroll: true });
     const n = panel.at(this.view.place);
     if (n !== null && this.view.agent !== null) this.goTo({ view: this.view.name, agent: n });
     else this.later();

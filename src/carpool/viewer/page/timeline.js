@@ -79,7 +79,9 @@ export class Timeline {
     const xs = ticks.map((t) => Math.round(this.scale.x(t, this.width)) + 0.5);
     fill(
       this.axis,
-      ticks.map((t, place) => drawing("text", { x: xs[place] + 3, y: 15 }, offset(t, step))),
+      ticks.map(
+        (t, place) => xs[place] < this.width - 36 && drawing("text", { x: xs[place] + 3, y: 15 }, offset(t, step)),
+      ),
     );
     fill(
       this.grid,
