@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +29,8 @@ SPEC = AgentSpec("worker", "Answer in one sentence.", estimate=TokenAccounting(i
 TASK = "What does this page say? " * 20
 ANSWER = "It says that a budget is asked before every start. " * 8
 SPENT = TokenAccounting(input_tokens=300, output_tokens=100)
+POSTGRES = os.environ.get("CARPOOL_BENCH_POSTGRES", "")
+"""The dsn of a database in which PostgresJournal is measured too, in a schema of its own that is dropped afterwards."""
 
 
 async def worker(spec: AgentSpec, task: str, runtime: Any, mailbox: Any) -> AgentOutput:
@@ -48,15 +51,19 @@ def measure(*, quick: bool = False) -> Report:
             for one, other, loop in zip(times["with"], times["without"], times["bare"], strict=True)
         )
         rows.append([f"{in_flight} in flight", without, with_it, cost, bare, ratio])
+        if POSTGRES:
+            rows[-1].append(median(one - other for one, other in zip(times["postgres"], times["without"], strict=True)))
         targets.append(Target(f"{in_flight} in flight: ≤ {ALLOWED:g} × bare", f"{ratio:.2f}", ratio <= ALLOWED))
+    here = ["in PostgreSQL"] if POSTGRES else []
     return Report(
         "journal",
         "Journal: SqliteJournal, synchronous=FULL, µs per completed agent",
         [
             Table(
-                ["agents", "without", "with journal", "its cost", "bare loop", "in bare loops"],
+                ["agents", "without", "with journal", "its cost", "bare loop", "in bare loops", *here],
                 rows,
-                dict.fromkeys(("without", "with journal", "its cost", "bare loop"), ".1f") | {"in bare loops": ".2f"},
+                dict.fromkeys(("without", "with journal", "its cost", "bare loop", *here), ".1f")
+                | {"in bare loops": ".2f"},
                 rule_between=False,
             )
         ],
@@ -64,13 +71,17 @@ def measure(*, quick: bool = False) -> Report:
         [
             f"Medians of {rounds} rounds, in turn, in one process. The bare loop: as many tasks, each waiting for two",
             "writes per agent; one thread; all that wait in one transaction; the very rows that the journal wrote.",
+            *(
+                f"{column}: what PostgresJournal costs, with a server that is as far and as durable as it is."
+                for column in here
+            ),
         ],
     )
 
 
 async def _timed(count: int, in_flight: int, rounds: int) -> dict[str, list[float]]:
     """µs per agent, one number for each round."""
-    times: dict[str, list[float]] = {"without": [], "with": [], "bare": []}
+    times: dict[str, list[float]] = {"without": [], "with": [], "bare": [], "postgres": []}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(-1, rounds):  # the first warms up and is not counted
             path = Path(folder) / f"{turn}.db"
@@ -88,10 +99,25 @@ async def _timed(count: int, in_flight: int, rounds: int) -> dict[str, list[floa
             }
             bare = Path(folder) / f"{turn}-bare.db"
             walls["bare"] = await _once(lambda bare=bare, written=written: _bare(bare, count, in_flight, written))
+            if POSTGRES:
+                walls["postgres"] = await _once(lambda: _on_postgres(count, in_flight))
             if turn >= 0:
                 for name, wall in walls.items():
                     times[name].append(wall / count * 1e6)
     return times
+
+
+async def _on_postgres(count: int, in_flight: int) -> float:
+    import psycopg
+
+    from carpool.durable import PostgresJournal
+
+    schema = f"carpool_bench_{os.getpid()}"
+    async with PostgresJournal(POSTGRES, schema=schema) as journal:
+        wall = await _run(count, in_flight, SharedInfra(budget=LIMITS, journal=journal))
+    with psycopg.connect(POSTGRES) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+    return wall
 
 
 async def _once(once: Callable[[], Awaitable[float]]) -> float:

@@ -98,7 +98,7 @@ class Recalled(Struct, kw_only=True):
     ``key`` tells it from all others of its run, in every process; ``spec`` is the digest of its spec. ``output`` is
     there if it need not run again, with its ``changes`` of the state, made in ``origin``, and the ``asks`` made inside
     it; ``order`` counts the processes up to the one in which it ended. ``spent`` is what its earlier starts cost that
-    came to nothing. With a ``refusal`` it must not run again.
+    came to nothing. With a ``refusal`` it must not run again; ``alone``, once more, and not beside others of its kind.
     """
 
     key: str = ""
@@ -109,6 +109,7 @@ class Recalled(Struct, kw_only=True):
     origin: str = ""
     order: int = 0
     spent: TokenAccounting | None = None
+    alone: bool = False
     refusal: str | None = None
 
 

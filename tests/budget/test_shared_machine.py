@@ -12,6 +12,7 @@ from carpool.budget import CoordinationBudget, Ledger
 from carpool.errors import BudgetError, JournalError
 from carpool.types import BudgetLimits, TokenAccounting
 
+from .fake_clock import FakeClock
 from .memory_ledger import FaultyLedger, MemoryLedger, Shelf
 from .naive_budget import Id, Row
 from .test_budget_machine import AMOUNT, CALM, LIMITS, BudgetMachine, HugeBudgetMachine, settings
@@ -20,6 +21,19 @@ from .waiting_teams import WaitingTeams
 
 DOORS = 3
 NOTHING = TokenAccounting()
+
+
+class NobodyComes:
+    """In place of the clerk, whose thread would do things between the steps of a machine."""
+
+    def come(self, *, at_once: bool = False) -> None:
+        pass
+
+
+def opened(ledger: Ledger, clock: FakeClock, limits: BudgetLimits | None = None) -> CoordinationBudget:
+    budget = CoordinationBudget(limits, clock=clock, ledger=ledger)
+    budget.book._clerk = NobodyComes()
+    return budget
 
 
 class SharedBudgetMachine(BudgetMachine):
@@ -39,7 +53,7 @@ class SharedBudgetMachine(BudgetMachine):
     @initialize(target=BudgetMachine.purses, limits=LIMITS)
     def open_the_root(self, limits: BudgetLimits) -> Id:
         self.ledgers = [FaultyLedger(self.new_ledger()) for _ in range(DOORS)]
-        self.doors = [CoordinationBudget(limits, clock=self.clock, ledger=ledger) for ledger in self.ledgers]
+        self.doors = [opened(ledger, self.clock, limits) for ledger in self.ledgers]
         self.teller.purses[0] = self.doors[0]
         self.teller.rows.append(Row("purse", 0, limits=limits))
         return 0
@@ -52,7 +66,7 @@ class SharedBudgetMachine(BudgetMachine):
     def open_one_more(self) -> None:
         """One that comes late; it finds the purse as it is, and takes the place of one that is left to itself."""
         self.ledgers[2] = ledger = FaultyLedger(self.new_ledger())
-        self.doors[2] = CoordinationBudget(ledger=ledger, clock=self.clock)
+        self.doors[2] = opened(ledger, self.clock)
 
     @rule(lease=BudgetMachine.leases)
     @precondition(lambda self: len(self.teller.leases) > 1)
@@ -60,7 +74,7 @@ class SharedBudgetMachine(BudgetMachine):
         if lease in self.teller.leases:
             purse = self.teller.leases[lease].purse
             self.teller.drop(lease)
-            purse.snapshot()  # else a thread would settle it a moment later
+            purse.snapshot()  # else the clerk would settle it a moment later
 
     # The ledger of one of them fails for a while
 
@@ -136,6 +150,7 @@ class SharedTeamsMachine(TeamsMachine):
         self, root: BudgetLimits, child: BudgetLimits, inner: BudgetLimits, kept: TokenAccounting | None
     ) -> None:
         self.teams = WaitingTeams([root, child, inner], kept, MemoryLedger(Shelf()))
+        self.teams.teller.purses[0].book._clerk = NobodyComes()
 
 
 TestBudgetsOnOneLedgerAreOneBudget = SharedBudgetMachine.TestCase

@@ -24,6 +24,7 @@ from carpool.testing import Reply, ScriptedRunner
 from carpool.testing.journal_desk import COST, agent, gist
 
 from ..scenes import answers
+from .quick import quick_folder
 
 TEAM = MapReduce(agent("m"), agent("r"), 3).over(items=[f"item {number}" for number in range(8)])
 LONG = "an answer " * 300
@@ -51,7 +52,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(mounted, check=False, capture_output=True).returncode:
         pytest.skip("only root can mount a small disk; see the test with a limit on the size of files")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 async def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room(small_disk: Path) -> None:
@@ -97,46 +98,14 @@ def free(folder: Path) -> int:
     return stat.f_bavail * stat.f_frsize
 
 
-FILLS = """
-import resource, signal, sys, anyio
-from pathlib import Path
-from tests_durable import TEAM, gist, run, runner, whole
-from carpool.durable import SqliteJournal
-from carpool.errors import JournalError
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-async def main():
-    wanted, failed = await whole(), 0
-    for number in range(0, 20):
-        path = Path(sys.argv[1]) / f"{number}.db"
-        async with SqliteJournal(path) as journal:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (number**2 * 3_001, resource.RLIM_INFINITY))
-            try:
-                assert gist(await run(journal, runner())) == wanted
-            except JournalError as error:
-                failed += 1
-                assert str(path) in str(error), error
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-            there = (await journal.holdings("run")).completed if await journal.header("run") else 0
-            second = runner()
-            assert gist(await run(journal, second)) == wanted
-            assert len(second.bill.calls) == 9 - there, (len(second.bill.calls), there)
-    assert 3 < failed < 20, failed
-
-anyio.run(main)
-"""
-
-
-def test_a_file_that_may_not_grow_loses_nothing_either(tmp_path: Path) -> None:
-    program = FILLS.replace("from tests_durable import", "from tests.durable.test_disk import")
-    here = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        check=False,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(here)},
-    )
+def test_a_file_that_may_not_grow_loses_nothing_either() -> None:
+    with quick_folder() as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.durable.filling", str(folder)],
+            check=False,
+            capture_output=True,
+            cwd=Path(__file__).parents[2],
+        )
     assert done.returncode == 0, done.stderr.decode()
 
 

@@ -119,7 +119,7 @@ async def test_who_waits_for_a_server_that_is_away_can_be_closed(
                 await journal.runs()  # reading ends when it is cancelled
             began = monotonic()
             await journal.aclose()
-            assert monotonic() - began < 1.0
+            assert monotonic() - began < 10.0  # and not half a minute
     finally:
         postgres_server.start()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
-from time import monotonic, sleep
+from time import monotonic
 
 import anyio
 import pytest
@@ -336,36 +336,36 @@ def test_of_two_processes_that_race_for_a_run_one_gets_it(postgres_dsn: str, tmp
     assert sorted((tmp_path / "bill").read_text().split("\n")) == sorted(["", *(f"run {n}" for n in range(races))])
 
 
-async def test_a_process_that_was_killed_is_replaced_at_once(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_a_process_that_was_killed_is_replaced_at_once(
+    postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carpool.durable.postgres.RECONNECTS_WITHIN_S", 60.0)  # there is nothing to wait for
     with processes(postgres_dsn, tmp_path / "bill", ()) as (process,):
         process.say("run")
         assert await to_thread.run_sync(process.hear) == "has it"
         async with PostgresJournal(postgres_dsn) as journal:
-            with pytest.raises(RunInUse, match=f"process {process.process.pid} on"):
+            with anyio.fail_after(10), pytest.raises(RunInUse, match=f"process {process.process.pid} on"):
                 await journal.open_run(opening())
             process.kill()
-            began = monotonic()
-            recall = await journal.open_run(opening())
-            assert monotonic() - began < 0.8
-            assert [past.spent.total_tokens for past in recall.past] == [0]
+            with anyio.fail_after(10):
+                await journal.open_run(opening())
 
 
 async def test_one_that_was_killed_on_another_machine_is_known_by_the_end_of_its_session(
-    postgres_dsn: str, tmp_path: Path
+    postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with processes(postgres_dsn, tmp_path / "bill", ("elsewhere",)) as (process,):
         process.say("run")
         assert await to_thread.run_sync(process.hear) == "has it"
         async with PostgresJournal(postgres_dsn) as journal:
-            began = monotonic()
-            with pytest.raises(RunInUse, match="on elsewhere"):
-                await journal.open_run(opening())
-            assert monotonic() - began < 0.8
+            with monkeypatch.context() as patch:
+                patch.setattr("carpool.durable.postgres.RECONNECTS_WITHIN_S", 60.0)
+                with anyio.fail_after(10), pytest.raises(RunInUse, match="on elsewhere"):
+                    await journal.open_run(opening())
             assert [journal.is_live(header) for header in await journal.runs()] == [True]
             process.kill()
-            began = monotonic()
-            await journal.open_run(opening())
-            assert monotonic() - began < 4.0
+            with anyio.fail_after(10):  # it is silent after 15
+                await journal.open_run(opening())
 
 
 async def test_who_has_only_lost_its_session_keeps_its_run(postgres_dsn: str, postgres_server: PostgresServer) -> None:
@@ -431,14 +431,13 @@ async def test_a_process_that_is_stopped_in_a_transaction_locks_nobody_out(
     postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("carpool.durable.postgres_tables._IDLE_S", 0.2)
-    began, tried, done = Event(), [], []
+    began, wakes, tried = Event(), Event(), []
 
     def step(header: RunHeader | None) -> Step:
         tried.append(header and header.about)
         if len(tried) == 1:
             began.set()
-            sleep(1.0)
-        done.append("stopped")
+            assert wakes.wait(10)
         return appending(b"1")(header)
 
     async with PostgresJournal(postgres_dsn) as stopped, PostgresJournal(postgres_dsn) as other:
@@ -446,10 +445,10 @@ async def test_a_process_that_is_stopped_in_a_transaction_locks_nobody_out(
         async with anyio.create_task_group() as group:
             group.start_soon(stopped.change, "run", step)
             await to_thread.run_sync(began.wait)
-            await other.describe("run", {"a": 1})
-            done.append("other")
+            with anyio.fail_after(10):
+                await other.describe("run", {"a": 1})
+            wakes.set()
         assert tried == [{"a": 0}, {"a": 1}]
-        assert done == ["other", "stopped", "stopped"]
         assert len((await other.read("run")).rows) == 1
 
 
@@ -516,7 +515,7 @@ async def test_a_server_that_is_not_there_is_told_at_once_and_without_the_passwo
             with pytest.raises(JournalError, match=f"postgresql://127.0.0.1:{nobody_there}/mine.*efused") as raised:
                 await asked
             told.append("".join(traceback.format_exception(raised.value)))
-    assert monotonic() - began < 2.0
+    assert monotonic() - began < 10.0
     with pytest.raises(JournalError, match="is closed") as raised:
         await journal.describe("run", {})
     told += [str(raised.value), caplog.text, *capfd.readouterr()]

@@ -50,8 +50,8 @@ class AgentRecord(Struct, frozen=True, kw_only=True):
 
 
 class RunDocument(Struct, frozen=True, kw_only=True):
-    """``status``: ``running``; ``interrupted``, its process died; or how its pattern ended last. ``agents`` stand in the
-    order of their first start, ``events`` as the log encodes them."""
+    """``status``: ``running``; ``interrupted``, its process died; or how its pattern ended last. ``agents`` are in
+    the order of their first start, ``events`` as the log encodes them."""
 
     format: int = DOCUMENT_FORMAT
     run_id: str

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 from ..budget import Changes, Page
 from ..clock import SystemClock
@@ -262,7 +262,7 @@ _FORGET = """DELETE FROM {schema}.buried_shares WHERE purse = %s AND number <=
 _FREE = """SELECT member FROM unnest(%s::text[], %s::bigint[]) AS asked (member, lock)
 WHERE pg_try_advisory_xact_lock(lock)"""
 
-_STATEMENTS = (
+_STATEMENTS: tuple[LiteralString, ...] = (
     *(*_MAKE, _OPEN, _FORMAT),
     *(_BEGIN, _LOCK, _LOCK_NOW, _SHARES, _NOW, _BURIED, _FREE),
     *(_WRITE, _PUT, _REMOVE, _BURY, _UNBURY, _FORGET, _COMMIT),

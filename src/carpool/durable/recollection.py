@@ -1,8 +1,9 @@
 """The memory of one run: which call is which, what is given out again, what runs again and what must not.
 
 A completed call is given out once. One that was lost, has failed or was cancelled is run again under the same key;
-one that was in flight when its process died, again and again, is poison and is refused. What is asked for anew gets
-the next number among the calls with its content.
+one that was in flight when its process died, again and again, gets a last chance alone, since it may only have been
+there, and is refused as poison after that. What is asked for anew gets the next number among the calls with its
+content.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Remembering:
                 f"poison: the process died {fate.lost} times while this agent ran, and it is not run again; "
                 "change its task or its spec, or start under another run_id"
             )
-        return Recalled(key=fate.key, spec=spec, spent=fate.in_vain, refusal=refusal)
+        last = fate.lost == RUNS_AGAIN_AT_MOST
+        return Recalled(key=fate.key, spec=spec, spent=fate.in_vain, alone=last, refusal=refusal)
 
     async def started(
         self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting

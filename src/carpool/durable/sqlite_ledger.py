@@ -30,16 +30,15 @@ FORMAT = 1
 
 _APPLICATION = 0x63707273  # "cprs", in the file's header: a carpool purse
 
-_SCHEMA = (
-    "CREATE TABLE purse (number INTEGER PRIMARY KEY CHECK (number = 1), body TEXT NOT NULL, crc INTEGER NOT NULL) STRICT",
-    "CREATE TABLE share (member TEXT PRIMARY KEY, body TEXT NOT NULL, crc INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-    (
-        "CREATE TABLE buried (number INTEGER PRIMARY KEY, member TEXT NOT NULL, body TEXT NOT NULL, crc INTEGER NOT NULL) "
-        "STRICT"
-    ),
-    f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {FORMAT}",
-)
+_SCHEMA = f"""
+CREATE TABLE purse (number INTEGER PRIMARY KEY CHECK (number = 1), body TEXT NOT NULL, crc INTEGER NOT NULL) STRICT;
+CREATE TABLE share (member TEXT PRIMARY KEY, body TEXT NOT NULL, crc INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE buried (
+    number INTEGER PRIMARY KEY, member TEXT NOT NULL, body TEXT NOT NULL, crc INTEGER NOT NULL
+) STRICT;
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {FORMAT}
+"""
 
 _BURIED_AT_MOST = 1000
 """How many shares are kept of members that were taken for dead."""
@@ -198,7 +197,7 @@ class SqliteLedger:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not tables and not application and not version:
-            for statement in _SCHEMA:
+            for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
             connection.execute("COMMIT")
             return

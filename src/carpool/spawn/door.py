@@ -28,6 +28,7 @@ from ..tools import Tool
 from ..types import AgentOutcome, AgentOutput, AgentSpec, TokenAccounting
 from ..wakeup import Wakeup
 from .accepting import accepted, storable
+from .turns import Turn
 
 if TYPE_CHECKING:
     from .run import Run
@@ -59,6 +60,7 @@ class Start:
         "spec",
         "task",
         "tools",
+        "turn",
         "whose",
     )
 
@@ -91,6 +93,7 @@ class Start:
         self.acts: Runtime | None = None  # the last attempt's
         self.noted: Undo | None = None
         self.cancelled_after: TokenAccounting | None = None
+        self.turn: Turn | None = None  # if it runs for the last time
 
     async def output(self) -> AgentOutput:
         """What came of it; it is kept in its place's record too, for an error on the way out to carry."""
@@ -107,9 +110,13 @@ class Start:
             if self.cancelled_after is None:
                 self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
             raise
-        if self.call is not None:
+        else:
+            if self.call is None:
+                return self._ended(await self._attempts(lease))
             return await self._recorded(self.call, lease)
-        return self._ended(await self._attempts(lease))
+        finally:
+            if self.turn is not None:
+                self.turn.end()
 
     # Before it starts
 
@@ -132,6 +139,9 @@ class Start:
         if known.refusal is not None or self.place.settled:
             return self._refused(known.refusal or "it is not on record, and who asked for it does not run again")
         self.whose = replace(whose, key=known.key)
+        # Before the lease, so that nobody waits here for whom others wait; inside an agent, its turn is theirs.
+        if known.alone and self.place.parent is None:
+            self.turn = await shared.last_chances.take()
         return None
 
     async def _replayed(self, call: Call, output: AgentOutput) -> AgentOutput:

@@ -15,6 +15,7 @@ from ..runner import RunFunction
 from ..types import TokenAccounting
 from .approving import RememberedApprovals
 from .restoring import Restoring
+from .turns import Turns
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -45,6 +46,7 @@ class Shared:
         if self.remembers:
             self.approvals = RememberedApprovals(infra.approvals, recall)
             self.restoring = Restoring(infra.state, run_id)
+            self.last_chances = Turns()
         self.mailbox = Mailbox()
         self.clock = infra.clock
         self.log = infra.log

@@ -2,8 +2,8 @@
 
     python -m tests.durable.kill.birth FOLDER COUNT SEED
 
-Each process begins where there is no file yet, opens a run, and is killed within the few milliseconds that this takes.
-On stdout is, for every file that the next process could not use, what was the matter with it.
+Each process begins where there is no file yet, opens a run, and is killed within the few milliseconds after its first
+file is there. On stdout is, for every file that the next process could not use, what was the matter with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import anyio.to_thread
 from carpool import AgentSpec, SharedInfra, open_run
 from carpool.durable import SqliteJournal
 
-TAKES_S = 0.03
+TAKES_S = 0.02
 
 
 async def be_born(path: Path) -> None:
@@ -55,6 +55,8 @@ def main() -> None:
         path = folder / str(number) / "runs.db"
         path.parent.mkdir()
         child = start(path)
+        while not any(path.parent.iterdir()):
+            time.sleep(0.0002)
         time.sleep(chance.uniform(0, TAKES_S))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

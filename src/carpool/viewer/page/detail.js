@@ -1,6 +1,6 @@
 // One agent in full: what it was told, what it answered, on what evidence, and what happened to it.
 
-import { button, element, fill, inline } from "./elements.js";
+import { arrange, button, element, fill, inline } from "./elements.js";
 import { compact, count, dollars, duration, words } from "./amounts.js";
 import { STATUSES } from "./model.js";
 import { evidenceOf, eventsOf, toolCalls } from "./happened.js";
@@ -12,7 +12,8 @@ export class Detail {
     this.source = source;
     this.open = open;
     this.n = null;
-    this.asked = null; // what is being fetched can be given up
+    this.looking = null; // what is fetched of an agent is given up when somebody looks at another
+    this.texts = new Map(); // as far as they were read
     this.title = element("h2", { class: "who", tabindex: -1, id: "detail-title" });
     this.body = element("div", { class: "detail-body" });
     this.node = element(
@@ -35,21 +36,29 @@ export class Detail {
     const changed = n !== this.n;
     this.n = n;
     this.node.hidden = n === null;
-    this.asked?.abort();
+    if (changed) this.turnAway();
     const agent = n === null ? null : this.run.agents[n];
     if (!agent) return;
     this.shown = this.stateOf(agent);
     this.drawTitle(agent);
     if (changed) fill(this.body, this.facts(agent));
     if (focus) this.title.focus({ preventScroll: true });
-    this.asked = new AbortController();
+    const { signal } = this.looking;
     try {
-      const detail = await this.source.agent(this.run.summary.run, n, this.asked.signal);
-      if (this.n === n) this.draw(agent, detail, changed);
+      const detail = await this.source.agent(this.run.summary.run, n, signal);
+      if (!signal.aborted) this.draw(agent, detail);
     } catch (error) {
       if (error.name !== "AbortError")
         fill(this.body, this.facts(agent), element("p", { class: "problem" }, error.message));
     }
+  }
+
+  /** From the agent that was looked at. */
+  turnAway() {
+    this.looking?.abort();
+    this.looking = new AbortController();
+    this.texts.clear();
+    this.body.scrollTop = 0;
   }
 
   /** What is shown of an agent that has changed meanwhile is asked for again. */
@@ -72,11 +81,9 @@ export class Detail {
     );
   }
 
-  draw(agent, detail, changed) {
-    const { scrollTop } = this.body;
+  draw(agent, detail) {
     const { texts } = detail;
-    fill(
-      this.body,
+    const parts = [
       this.facts(agent, detail),
       texts.error && this.text("Error", agent.n, "error", texts.error, "error"),
       texts.answer && this.text("Answer", agent.n, "answer", texts.answer),
@@ -85,8 +92,8 @@ export class Detail {
       evidenceOf(detail.outcome),
       toolCalls(detail),
       eventsOf(detail, (from) => this.source.events(this.run.summary.run, agent.n, from)),
-    );
-    this.body.scrollTop = changed ? 0 : scrollTop;
+    ];
+    arrange(this.body, parts.filter(Boolean));
   }
 
   facts(agent, detail = {}) {
@@ -164,9 +171,14 @@ export class Detail {
     );
   }
 
+  /** What is read of a text stays read, unless the text has become another. */
   text(name, n, part, first, className) {
-    const { signal } = this.asked;
+    const known = this.texts.get(part);
+    if (known?.first.text === first.text && known.first.chars === first.chars) return known.node;
+    const { signal } = this.looking;
     const ask = (from, chars) => this.source.text(this.run.summary.run, n, part, from, chars, signal);
-    return longText(name, first, ask, className);
+    const node = longText(name, first, ask, className);
+    this.texts.set(part, { first, node });
+    return node;
   }
 }

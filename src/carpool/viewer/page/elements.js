@@ -67,6 +67,16 @@ export function say(node, text) {
   node.textContent = harmless(text);
 }
 
+/** These elements, and no others; those that are there already are not moved, and keep where they were scrolled to. */
+export function arrange(node, elements) {
+  for (const child of [...node.childNodes]) if (!elements.includes(child)) child.remove();
+  let at = node.firstChild;
+  for (const each of elements) {
+    if (each === at) at = at.nextSibling;
+    else node.insertBefore(each, at);
+  }
+}
+
 /** What stands for what, by names that may come from anywhere: it has no others than these. */
 export function table(entries) {
   return Object.assign(Object.create(null), entries);

@@ -107,9 +107,10 @@ const ENDS = table({
 });
 
 function told({ kind, t, seq, run, timestamp, ...rest }) {
-  const details = Object.entries(rest).filter(([name, value]) => value !== null && value !== "" && !QUIET.has(name));
+  const details = Object.entries(rest).filter(([name, value]) => value && !QUIET.has(name));
   const text = details.map(
-    ([name, value]) => `${words(name)} ${typeof value === "object" ? JSON.stringify(value) : amountOf(name, value)}`,
+    ([name, value]) =>
+      `${LABELS[name] ?? words(name)} ${typeof value === "object" ? JSON.stringify(value) : amountOf(name, value)}`,
   );
   return element(
     "li",
@@ -127,4 +128,5 @@ function amountOf(name, value) {
   return typeof value === "number" ? count(value) : value;
 }
 
+const LABELS = table({ duration_ms: "took", cost_usd: "cost" });
 const QUIET = new Set(["proposal", "parameters_digest"]);

@@ -92,7 +92,7 @@ export class RunView {
 
   close() {
     this.given.abort();
-    this.detail.asked?.abort();
+    this.detail.turnAway();
     clearInterval(this.clock);
     this.quit();
     this.burn.close();
