@@ -93,8 +93,8 @@ class SqliteFile:
         os.close(os.open(half, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(half, isolation_level=None)
         try:
-            # No write-ahead log yet: merging it on closing might fail, on a full disk, and nobody would be told. It gets
-            # one before it is moved: a kill during that change would leave behind what a reader may not repair.
+            # No write-ahead log yet: merging it on closing might fail, on a full disk, and nobody would be told. It
+            # gets one before it is moved: a kill during that change leaves behind what a reader may not repair.
             connection.execute("PRAGMA synchronous = FULL")
             _make(connection)
             connection.execute("PRAGMA journal_mode = WAL")

@@ -55,7 +55,8 @@ def main() -> None:
         path = folder / str(number) / "runs.db"
         path.parent.mkdir()
         child = start(path)
-        while not any(path.parent.iterdir()):
+        latest = time.monotonic() + 10
+        while not any(path.parent.iterdir()) and time.monotonic() < latest:
             time.sleep(0.0002)
         time.sleep(chance.uniform(0, TAKES_S))
         os.kill(child, signal.SIGKILL)
