@@ -130,7 +130,15 @@ class _Host:
             for path, read in paths.items()
         ]
         app = Starlette(routes=routes)
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", backlog=4_096)
+        config = uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_level="critical",
+            lifespan="off",
+            backlog=4_096,
+            timeout_keep_alive=120,  # a client on a busy machine takes its time; closed on, it would have to ask again
+        )
         self._server = uvicorn.Server(config)
         thread = Thread(target=self._server.run, name="providers", daemon=True)
         thread.start()

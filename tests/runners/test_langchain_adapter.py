@@ -140,7 +140,7 @@ async def test_cached_tokens_are_booked_and_paid_for_as_such(protocol: str) -> N
     assert infra.budget.snapshot().cost_usd == pytest.approx(price.cost(entry.tokens), abs=1e-9)
 
 
-async def test_a_model_behind_an_unknown_address_has_no_price(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_model_behind_an_unknown_address_has_no_price() -> None:
     with ProviderServer() as provider:
         output = await asked(provider, limited("$1"))
 
@@ -306,10 +306,9 @@ async def test_the_runnables_own_object_is_never_changed() -> None:
     assert model.callbacks is None
 
 
-@in_every_protocol
-async def test_one_agent_object_serves_a_hundred_at_once(protocol: str) -> None:
+async def test_one_agent_object_serves_a_hundred_at_once() -> None:
     with ProviderServer() as provider:
-        async with model_of(provider, protocol) as model:
+        async with model_of(provider) as model:
             await a_hundred_at_once(LangChainRunner({"reader": create_agent(model, [search])}), provider)
 
 
@@ -436,7 +435,7 @@ async def test_calls_that_do_not_fit_together_wait_for_each_other() -> None:
     assert spent(infra) == unit(provider.ledger.spent())
 
 
-@pytest.mark.parametrize("seed", range(9))
+@pytest.mark.parametrize("seed", range(6))
 async def test_no_limit_is_ever_passed_and_every_token_is_booked(seed: int) -> None:
     chance = random.Random(seed)
     limits = random_limits(chance)
@@ -695,4 +694,4 @@ def test_with_random_cancellations_no_less_is_booked_than_invoiced() -> None:
         model = made(provider, max_tokens=300, max_retries=0)
         return LangChainRunner({"reader": create_agent(model, [search])}), lambda: close(model)
 
-    cancelled_at_random(make, seeds=4)
+    cancelled_at_random(make, seeds=3)

@@ -217,10 +217,9 @@ async def test_the_agents_own_object_is_never_changed() -> None:
     assert agent.model is model
 
 
-@in_every_protocol
-async def test_one_agent_object_serves_a_hundred_at_once(protocol: str) -> None:
+async def test_one_agent_object_serves_a_hundred_at_once() -> None:
     with ProviderServer() as provider:
-        async with model_of(provider, protocol) as model:
+        async with model_of(provider) as model:
             await a_hundred_at_once(PydanticAIRunner({"reader": Agent(model, tools=[search])}), provider)
 
 
@@ -329,7 +328,7 @@ async def test_requests_that_do_not_fit_together_wait_for_each_other_instead_of_
     assert spent(infra) == unit(provider.ledger.spent())
 
 
-@pytest.mark.parametrize("seed", range(9))
+@pytest.mark.parametrize("seed", range(6))
 async def test_no_limit_is_ever_passed_and_every_token_is_booked(seed: int) -> None:
     chance = random.Random(seed)
     limits = random_limits(chance)
@@ -569,7 +568,7 @@ def test_with_random_cancellations_no_less_is_booked_than_invoiced() -> None:
         model = OpenAIChatModel("gpt-5-mini", provider=OpenAIProvider(openai_client=client))
         return PydanticAIRunner({"reader": Agent(model, tools=[search])}, max_output_tokens=300), client.close
 
-    cancelled_at_random(make, seeds=4)
+    cancelled_at_random(make, seeds=3)
 
 
 @pytest.mark.parametrize("options", [{"max_output_tokens": 0}, {"input_margin": 0.5}, {"retries": -1}])
