@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from carpool.budget import CoordinationBudget, Lease, Waiter
+from carpool.budget import CoordinationBudget, Lease
 from carpool.errors import BudgetExhausted, JournalError
 from carpool.types import BudgetLimits, TokenAccounting
 
@@ -106,10 +106,8 @@ def test_one_that_is_frozen_in_its_turn_stops_starts_until_it_wakes_or_dies(sqli
             budget.try_begin_agent(tokens(5))
         mine.settle(tokens(7))  # told, and kept
         assert budget.snapshot().total_tokens == 7
-        waiter = budget.begin_or_wait(tokens(5), 1, (), lambda: None)
-        assert isinstance(waiter, Waiter)
-        while waiter.denial is None:
-            time.sleep(0.01)
+        waiter = budget.begin_soon(tokens(5), 1, (), lambda: None)
+        until(lambda: waiter.denial)
         assert isinstance(waiter.denial, JournalError)
 
         frozen.kill()
