@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -16,6 +17,12 @@ from carpool import SharedInfra
 def anyio_backend() -> str:
     """Async tests run on asyncio, the loop that carpool's users have."""
     return "asyncio"
+
+
+def pytest_sessionstart() -> None:
+    """Ctrl-C is heard, here and in every program that a test starts, also where a shell has these tests in its
+    background and has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -78,6 +78,7 @@ class Machine(RuleBasedStateMachine):
         self.approved: Counter[str] = Counter()
         self.left: Counter[str] = Counter()
         self.answers = 0
+        self.asked_for = 0
         self.purse = ""
 
     def make(self) -> Journal:
@@ -152,7 +153,9 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.recall is not None)
     @rule(target=asked, content=st.sampled_from(CONTENTS))
     def asks(self, content: str) -> Any:
-        call = Call(roles=f"run/{content}", path=f"run/{content}", spec=spec(content), task="t")
+        self.asked_for += 1
+        path = f"run/{content}[{self.asked_for}]"  # two of one content may be in flight at once
+        call = Call(roles=f"run/{content}", path=path, spec=spec(content), task="t")
         known: Recalled = self.do(self.recall.recall(call))
         left = [(key, each) for key, each in self.calls.items() if each.content == content and not each.taken]
         completed = next((pair for pair in left if pair[1].status == "completed"), None)
@@ -166,7 +169,7 @@ class Machine(RuleBasedStateMachine):
         if completed is not None:
             assert known.output is not None
             assert known.output.answer == expected.answer
-            assert known.changes == list(expected.changes)
+            assert tuple(known.changes) == expected.changes
             assert (known.spent or TokenAccounting()).input_tokens == expected.in_vain
             return multiple()
         assert known.output is None

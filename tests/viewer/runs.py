@@ -36,8 +36,9 @@ async def run_on(
     await team.run(task, runner=runner, infra=SharedInfra(journal=journal, **infra), run_id=run_id)
 
 
-async def every_outcome(journal: Journal, run_id: str = "r") -> None:
-    """A run in which agents finish, fail, are tried again, and are refused."""
+async def every_outcome(journal: Journal, run_id: str = "r", *, max_concurrent: int = 2) -> None:
+    """A run in which agents finish, fail, are tried again, and are refused. How many of each is only sure when they
+    come one at a time."""
     failed: set[str] = set()
 
     async def runner(spec: AgentSpec, task: str, runtime: Any, mailbox: Any) -> AgentOutput:
@@ -47,7 +48,7 @@ async def every_outcome(journal: Journal, run_id: str = "r") -> None:
             raise ValueError("the page could not be read")
         return AgentOutput(name=spec.name, answer=f"{spec.name} says what there is to say of it", tokens=COST)
 
-    team = MapReduce(
-        spec("reader", estimate=COST, retries=1), spec("editor", estimate=COST), max_concurrent=2, name="book"
-    ).over(items=[f"page {n}" for n in range(8)])
+    reader, editor = spec("reader", estimate=COST, retries=1), spec("editor", estimate=COST)
+    team = MapReduce(reader, editor, max_concurrent=max_concurrent, name="book")
+    team = team.over(items=[f"page {n}" for n in range(8)])
     await run_on(journal, team, runner, run_id=run_id, budget=BudgetLimits(max_total_tokens=900, max_agents=8))
