@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any, cast
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from .types import AgentSpec
 
@@ -26,8 +27,9 @@ def spec_digest(spec: AgentSpec) -> str:
     A field at its default does not count, so that a later version's new field changes nothing. What stands in
     ``metadata`` and is not JSON counts by the qualified name of its type; a class, by its own.
     """
-    fields = msgspec.structs.asdict(original(spec))
-    return _sha256([(name, value) for name, value in fields.items() if value != getattr(_PLAIN, name, None)])
+    spec = original(spec)
+    fields = spec.__struct_fields__
+    return _sha256([(name, value) for name in fields if (value := getattr(spec, name)) != _USUAL.get(name)])
 
 
 def original(spec: AgentSpec) -> AgentSpec:
@@ -36,8 +38,6 @@ def original(spec: AgentSpec) -> AgentSpec:
 
 
 def _sha256(content: list[Any]) -> str:
-    from hashlib import sha256  # loads a shared library, and only who remembers needs it
-
     try:
         text = msgspec.json.encode(content, enc_hook=_by_name, order="deterministic")
     except (UnicodeEncodeError, TypeError, RecursionError):
@@ -51,7 +51,7 @@ def _spelled_out(value: Any, depth: int) -> Any:
     if depth > _DEEPEST:
         return "deeper"
     if isinstance(value, msgspec.Struct):
-        value = msgspec.structs.asdict(value)
+        value = asdict(value)
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
         return sorted((_spelled_out(item, depth + 1) for item in items), key=ascii)
@@ -70,6 +70,6 @@ def _by_name(value: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-_PLAIN = AgentSpec("any", "")
+_USUAL = asdict(AgentSpec("any", ""))
 _PLAINEST = (str, int, float, bool, bytes)
 _DEEPEST = 200

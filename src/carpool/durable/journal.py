@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 from weakref import WeakValueDictionary
@@ -138,18 +138,19 @@ class Journal(ABC):
                 self.claims.pop(run_id, None)
             raise
 
-        async def write(entries: Sequence[Entry], finished: RunFinished | None = None) -> None:
+        def write(entries: Sequence[Entry], finished: RunFinished | None = None) -> Awaitable[None]:
             if self.claims.get(run_id) is not claim:
                 raise JournalError(f"run {run_id!r} can't be written: its journal was closed while it was at work")
-            if finished is None:
-                await self.append(claim, entries)
-                return
-            try:
-                await self.change(run_id, lambda header: claim.close(header, finished, self.now()))
-            finally:
-                self.claims.pop(run_id, None)
+            return self.append(claim, entries) if finished is None else self._end(claim, finished)
 
         return Recollection(history, epoch=claim.epoch, purse=opening.purse, write=write)
+
+    async def _end(self, claim: Claim, finished: RunFinished) -> None:
+        run_id = claim.opening.run_id
+        try:
+            await self.change(run_id, lambda header: claim.close(header, finished, self.now()))
+        finally:
+            self.claims.pop(run_id, None)
 
     async def _claim(self, claim: Claim) -> History:
         """Read first, so that what is damaged is left as it is; whoever writes in between makes it read again."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import CoroutineType
 from typing import Any, NamedTuple, TypeVar
 
 from ..clock import SystemClock
@@ -51,8 +52,8 @@ class SqliteJournal(Journal):
     async def change(self, run_id: str, step: Callable[[RunHeader | None], Step]) -> RunHeader:
         return await self._do(lambda group: group.change(run_id, step))
 
-    async def append(self, claim: Claim, entries: Sequence[Entry]) -> None:
-        await self._do(_Append(claim, entries))
+    def append(self, claim: Claim, entries: Sequence[Entry]) -> CoroutineType[Any, Any, None]:
+        return self._do(_Append(claim, entries))  # not awaited here: each level of that is paid for by every agent
 
     async def header(self, run_id: str) -> RunHeader | None:
         return await self._look(lambda tables: tables.header(run_id), None)
@@ -83,10 +84,10 @@ class SqliteJournal(Journal):
         await super().aclose()
         await self._writer.close()
 
-    async def _do(self, work: Callable[[_Group], T]) -> T:
+    def _do(self, work: Callable[[_Group], T]) -> CoroutineType[Any, Any, T]:
         if os.getpid() != self.owner.pid:
             raise JournalError(f"{self.path}: this journal was opened before a fork; make a new one in each process")
-        return await self._writer.do(work)
+        return self._writer.do(work)
 
     async def _look(self, work: Callable[[Tables], T], none: T) -> T:
         """What ``work`` finds as of one instant, over a connection that can't write; ``none`` where there is no file

@@ -7,11 +7,13 @@ does not keep the interpreter alive: whatever a task has not been told is done, 
 
 from __future__ import annotations
 
+from asyncio import CancelledError, get_running_loop
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from types import CoroutineType
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -29,8 +31,6 @@ class Job(Generic[T]):
     __slots__ = ("_ended", "_loop", "_told", "error", "result", "work")
 
     def __init__(self, work: Callable[[Any], T]) -> None:
-        from asyncio import get_running_loop  # here, because importing carpool must not load it
-
         self.work = work
         self.result: T | None = None
         self.error: Exception | None = None
@@ -58,8 +58,6 @@ class Job(Generic[T]):
         return self.result  # pyright: ignore[reportReturnType] - set by the writing thread
 
     async def _wait_out(self) -> None:
-        from asyncio import CancelledError
-
         while not self._ended:
             self._told = self._loop.create_future()
             with suppress(CancelledError):
@@ -118,8 +116,9 @@ class Writer:
         self._thread: Thread | None = None
         self._ended = False
 
-    async def do(self, work: Callable[[Any], T]) -> T:
-        """Have ``work`` done; returns once it is durable. Cancelled while it waits, it waits all the same.
+    def do(self, work: Callable[[Any], T]) -> CoroutineType[Any, Any, T]:
+        """Have ``work`` done: it is in the line now, and durable once what this returns has been awaited, to its end
+        also by who is cancelled meanwhile.
 
         :raises JournalError: when the writer is closed.
         """
@@ -131,7 +130,7 @@ class Writer:
                 self._thread = Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
             self._jobs.put(job)
-        return await job.wait()
+        return job.wait()
 
     async def close(self) -> None:
         """End the thread after the jobs that are in the line."""
