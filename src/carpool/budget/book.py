@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..clock import Clock, new_id
 from ..types import BudgetLimits
@@ -17,7 +17,7 @@ from .line import Line, Waiter
 if TYPE_CHECKING:
     from .lease import Lease
 
-__all__ = ["Book", "Step", "open_book", "wake"]
+__all__ = ["Book", "Step", "Telling", "open_book", "wake"]
 
 
 class Step:
@@ -32,6 +32,13 @@ class Step:
 
     def freed(self) -> None:
         self.made_room = True
+
+
+class Telling(NamedTuple):
+    """Something that a book is told, within a step of somebody else's; then ``wake`` is called."""
+
+    do: Callable[[], object]
+    wake: Callable[[], None]
 
 
 class Book:
@@ -92,6 +99,13 @@ class Book:
         """
         raise ValueError("this purse is not shared: ask it with begin_or_wait, which waits for nobody")
 
+    def tell_soon(self, do: Callable[[], object], wake: Callable[[], None]) -> None:
+        """Of a shared book: have a thread ``do`` it within its next step, and ``wake`` when that is over.
+
+        :raises ValueError: of any other.
+        """
+        raise ValueError("this purse is not shared: tell it at once, which waits for nobody")
+
     def close(self) -> None:
         """Leave the ledger, if there is one."""
 
@@ -117,11 +131,14 @@ class Book:
     def leave(self, waiter: Waiter) -> None:
         """Take ``waiter`` out of the line, and give back what it may just have been given."""
         with self.step() as step:
-            self.line.remove(waiter)
-            lease, waiter.lease = waiter.lease, None
-            if lease is not None:
-                lease.release_locked()
+            self.leave_locked(waiter)
             step.freed()
+
+    def leave_locked(self, waiter: Waiter) -> None:
+        self.line.remove(waiter)
+        lease, waiter.lease = waiter.lease, None
+        if lease is not None:
+            lease.release_locked()
 
 
 def open_book(account: Account, limits: BudgetLimits | None, clock: Clock, ledger: Ledger | None) -> Book:
@@ -133,7 +150,7 @@ def open_book(account: Account, limits: BudgetLimits | None, clock: Clock, ledge
     return SharedBook(ledger, account, limits, clock)
 
 
-def wake(answered: Iterable[Waiter]) -> None:
+def wake(answered: Iterable[Waiter | Telling]) -> None:
     """Wake everybody who has an answer. One that can't be woken keeps nobody else asleep.
 
     :raises Exception: what the first ``wake`` raised that did, after all were called.

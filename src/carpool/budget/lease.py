@@ -17,6 +17,8 @@ from .amount import NOTHING, Amount, amount_of, lacking, lesser, plus, tokens_of
 from .book import wake
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .purse import CoordinationBudget
 
 __all__ = ["Lease"]
@@ -110,6 +112,11 @@ class Lease(Struct, eq=False, weakref=True):
         if book.dropped:
             book.settle_dropped()
         return final
+
+    def settle_soon(self, tokens: TokenAccounting | None, wake: Callable[[], None]) -> None:
+        """``settle`` on a purse that ``is_shared``, without waiting for its ledger: a thread does it, with all that it
+        is told meanwhile. When it calls ``wake``, ``charged`` is what the lease spent in all."""
+        self._purse.book.tell_soon(partial(self.settle_locked, tokens), wake)
 
     def release(self) -> None:
         """End the lease of an agent that never started: its hold and its slot go back."""

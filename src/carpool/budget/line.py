@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import CarpoolError
@@ -50,6 +51,11 @@ class Waiter:
     def leave(self) -> None:
         """Give up the place, or the lease if it has just been granted."""
         self.purse.book.leave(self)
+
+    def leave_soon(self, wake: Callable[[], None]) -> None:
+        """``leave`` of a purse that is shared, without waiting for its ledger."""
+        book = self.purse.book
+        book.tell_soon(partial(book.leave_locked, self), wake)
 
 
 class Line:

@@ -171,11 +171,12 @@ class CoordinationBudget:
         but not in ``outside`` and what is above it, which has it already."""
         amount = NOTHING if tokens is None else amount_of(tokens)
         known = () if outside is None else tuple(account for account, _ in outside.chain)
+        if not (lacking := [account for account, _ in self.chain if account not in known]):
+            return
         with self.book.step():
-            for account, _ in self.chain:
-                if account not in known:
-                    account.agents += slots
-                    account.book(amount, amount, tokens is None or tokens.priced)
+            for account in lacking:
+                account.agents += slots
+                account.book(amount, amount, tokens is None or tokens.priced)
 
     # Shaping
 

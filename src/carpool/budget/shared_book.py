@@ -24,7 +24,7 @@ from ..clock import Clock
 from ..errors import JournalError
 from ..types import BudgetLimits
 from .account import Account
-from .book import Book, Step, wake
+from .book import Book, Step, Telling, wake
 from .clerk import Clerk
 from .ledger import Ledger
 from .line import Line, Waiter
@@ -47,12 +47,13 @@ class _Turn:
     """One transaction, and the steps in it. ``error`` says why it could not be begun or written; ``patient`` that it
     waited for the ledger."""
 
-    __slots__ = ("answered", "done", "error", "patient", "steps")
+    __slots__ = ("answered", "done", "error", "patient", "steps", "told")
 
     def __init__(self, patient: bool) -> None:
         self.patient = patient
         self.steps = 0
         self.answered: list[Waiter] = []
+        self.told: list[Telling] = []
         self.error: JournalError | None = None
         self.done = Event()
 
@@ -86,6 +87,7 @@ class SharedBook(Book):
         self._arriving = 0
         self._arrivals = Lock()  # guards the number
         self._asking: deque[Waiter] = deque()  # those for whom the clerk is to ask first
+        self._telling: deque[Telling] = deque()  # what the next step has to do before it
         self._clerk = Clerk(self.look, self._wants_clerk, LOOKS_EVERY_S)
         self._looks = 0
         self._asked_at = -1  # the version of the record at which the line was asked last
@@ -131,6 +133,11 @@ class SharedBook(Book):
             while self.dropped:
                 self.dropped.popleft().settle_locked(None)
                 step.freed()
+            while self._telling:
+                telling = self._telling.popleft()
+                turn.told.append(telling)
+                telling.do()
+                step.freed()
         except BaseException:
             self._leave(self._turn)
             raise
@@ -140,7 +147,7 @@ class SharedBook(Book):
         """A new turn; if there is one, that has failed, and has no more to do than to wake some."""
         before, turn = self._turn, _Turn(wait)
         if before is not None:
-            turn.answered = before.answered
+            turn.answered, turn.told = before.answered, before.told
             before.done.set()
         self._turn = turn
         sharing = self._sharing
@@ -178,7 +185,7 @@ class SharedBook(Book):
     def _tell(self, turn: _Turn) -> None:
         """Whoever has got an answer is woken before a step of this transaction returns, as without a ledger."""
         try:
-            wake(turn.answered)
+            wake((*turn.answered, *turn.told))
         finally:
             turn.done.set()
 
@@ -260,16 +267,20 @@ class SharedBook(Book):
         self._asking.append(waiter)
         self._clerk.come(at_once=True)
 
-    def leave(self, waiter: Waiter) -> None:
-        with self.step(), suppress(ValueError):
+    def tell_soon(self, do: Callable[[], object], wake: Callable[[], None]) -> None:
+        self._telling.append(Telling(do, wake))
+        self._clerk.come(at_once=True)
+
+    def leave_locked(self, waiter: Waiter) -> None:
+        with suppress(ValueError):
             self._asking.remove(waiter)
-        super().leave(waiter)
+        super().leave_locked(waiter)
 
     # The clerk, who asks, looks and writes for others
 
     def _wants_clerk(self) -> bool:
         unwritten = self._failing and not self._closed and not self._sharing.is_written(self.line)
-        return bool(self._asking or self.line.waiting or self.dropped or unwritten)
+        return bool(self._asking or self._telling or self.line.waiting or self.dropped or unwritten)
 
     def look(self) -> None:
         """Ask for those who want it, and again for those who wait, if others have written since, or have died."""

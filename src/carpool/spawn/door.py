@@ -26,8 +26,8 @@ from ..runtime import Identity, Runtime
 from ..state import OverlayState, Undo
 from ..tools import Tool
 from ..types import AgentOutcome, AgentOutput, AgentSpec, TokenAccounting
-from ..wakeup import Wakeup
 from .accepting import accepted, storable
+from .paying import settled, wait_for_lease
 from .turns import Turn
 
 if TYPE_CHECKING:
@@ -179,12 +179,14 @@ class Start:
         return self.place.record.keep(output)
 
     def _try_lease(self) -> Lease | None:
-        """A lease, or ``None`` when only the holds of agents in flight stand in the way.
+        """A lease, or ``None`` when only the holds of agents in flight stand in the way, or asking takes waiting.
 
         :raises BudgetError: when the budget refuses.
         """
         if not self.gated:
             return self.purse.begin_ungated()
+        if self.purse.is_shared:
+            return None
         try:
             return self.purse.try_begin_agent(self._estimate(), depth=self.place.depth)
         except BudgetExhausted as denial:
@@ -193,22 +195,7 @@ class Start:
             return None
 
     async def _wait_for_lease(self) -> Lease:
-        """A lease, as soon as agents in flight have given back enough of what they hold.
-
-        :raises BudgetError: when the budget refuses, or nobody could ever give anything back.
-        """
-        wakeup = Wakeup()
-        waiter = self.purse.begin_or_wait(self._estimate(), self.place.depth, self.place.ancestors, wakeup.set)
-        if isinstance(waiter, Lease):
-            return waiter
-        try:
-            await wakeup.wait()
-        except BaseException:
-            waiter.leave()
-            raise
-        if waiter.lease is None:
-            raise waiter.denial or AssertionError("woken without an answer")
-        return waiter.lease
+        return await wait_for_lease(self.purse, self._estimate(), self.place.depth, self.place.ancestors)
 
     def _estimate(self) -> TokenAccounting | None:
         if self.spec.estimate is None and self.limited:
@@ -262,11 +249,14 @@ class Start:
         except Exception as error:
             output = self._failed(error, began)
         except BaseException as stop:
-            if not isinstance(stop, anyio.get_cancelled_exc_class()) or task.cancelling() > cancels:
-                self._cancelled(lease, began)
+            if not isinstance(stop, anyio.get_cancelled_exc_class()):
+                self._cancelled(lease.settle(), began)  # a coroutine that is thrown away can't wait any more
+                raise
+            if task.cancelling() > cancels:
+                self._cancelled(await self._spent(lease, None), began)
                 raise
             output = self._failed(RuntimeError("the runner cancelled itself"), began)
-        output = self._settled(output, lease)
+        output = self._settled(output, await self._spent(lease, output.tokens))
         if task.cancelling() > cancels:
             await self._swallowed(output)
         return output
@@ -331,15 +321,17 @@ class Start:
         duration_ms = (self.shared.clock.monotonic() - began) * 1e3
         return AgentOutput(name=self.spec.name, error=text, outcome=outcome, duration_ms=duration_ms)
 
-    def _cancelled(self, lease: Lease, began: float) -> None:
-        self.cancelled_after = spent = lease.settle() + self.earlier
+    async def _spent(self, lease: Lease, reported: TokenAccounting | None) -> TokenAccounting:
+        return await settled(lease, reported) if self.purse.is_shared else lease.settle(reported)
+
+    def _cancelled(self, spent: TokenAccounting, began: float) -> None:
+        self.cancelled_after = spent = spent + self.earlier
         duration_ms = (self.shared.clock.monotonic() - began) * 1e3
         self._log(events.AgentCancelled, duration_ms=duration_ms, tokens=spent)
 
-    def _settled(self, output: AgentOutput, lease: Lease) -> AgentOutput:
+    def _settled(self, output: AgentOutput, spent: TokenAccounting) -> AgentOutput:
         """What is booked is what it cost; only an agent that told nothing and cost nothing has no report."""
         reported = output.tokens
-        spent = lease.settle(reported)
         if self.limited:
             self._learn(spent)
         if reported is spent or reported == spent or (reported is None and spent == _NOTHING):
