@@ -211,15 +211,26 @@ async def test_a_cancel_scope_inside_the_runner_is_its_own_affair() -> None:
     assert output.answer == "moved on"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_ends_the_run_with_the_agent_settled(error: type[BaseException], clock: VirtualClock) -> None:
+async def test_a_runner_that_wants_to_end_the_program_ends_only_its_agent() -> None:
+    runner = ScriptedRunner({"a": Reply(raises=SystemExit(0))}, default="fine")
+    infra = under(max_total_tokens=100)
+    async with open_run(runner=runner, infra=infra) as run:
+        outputs = await run.fan_out([(each, "t") for each in specs("abc", estimate=tokens(7))], 2)
+
+    assert [output.succeeded for output in outputs] == [False, True, True]
+    assert outputs[0].error == "RuntimeError: the runner wanted to end the program: exit(0)"
+    assert story(infra.log, "a") == ["started", "failed"]
+    assert_nothing_left(infra)
+
+
+def test_an_interrupt_ends_the_run_with_the_agent_settled(clock: VirtualClock) -> None:
     infra = under(clock, max_total_tokens=100)
 
     async def main() -> None:
-        async with open_run(runner=ScriptedRunner({"a": Reply(raises=error)}), infra=infra) as run:
+        async with open_run(runner=ScriptedRunner({"a": Reply(raises=KeyboardInterrupt)}), infra=infra) as run:
             await run.agent(spec("a", estimate=tokens(7)), "t")
 
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         clock.run(main)
 
     assert_nothing_left(infra)

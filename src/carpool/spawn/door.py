@@ -1,7 +1,8 @@
 """The one door: every agent of every pattern starts, is paid for and ends in ``Start.output``.
 
-In order: recall from the journal → a lease from the budget → *started* in the log → the agent's runtime → its
-runner, under its timeout → settle → the journal → *finished* in the log. Nothing else calls a runner.
+In order: a lease from the budget → *started* in the log → the agent's runtime → its runner, under its timeout →
+settle → *finished* in the log. Nothing else calls a runner. Where agents are remembered, the journal is asked before
+the lease, and told before the runner is called and before anybody sees the output (``remembered``).
 
 What is an agent's own failure comes back as its output: an exception, a timeout, a refusal by the budget, a
 runner that cancels itself. What ends the run goes through: a cancellation, after the agent is settled and
@@ -10,7 +11,7 @@ logged, and a journal that can't be written. No task, lease or place in the line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,16 +20,13 @@ from msgspec.structs import replace
 
 from .. import events
 from ..budget import Lease, budget_skipped_output
-from ..errors import BudgetError, BudgetExhausted, JournalError, ToolError, worded
+from ..errors import BudgetError, BudgetExhausted, JournalError, worded
 from ..isolation import Isolation
-from ..recall import Ask, Call, Change, Ending, EndStatus, Recalled
 from ..runtime import Identity, Runtime
-from ..state import OverlayState, Undo
 from ..tools import Tool
 from ..types import AgentOutcome, AgentOutput, AgentSpec, TokenAccounting
 from .accepting import accepted, storable
 from .paying import settled, wait_for_lease
-from .turns import Turn
 
 if TYPE_CHECKING:
     from .run import Run
@@ -45,14 +43,10 @@ class Start:
 
     __slots__ = (
         "acts",
-        "call",
-        "cancelled_after",
         "earlier",
         "gated",
         "isolation",
-        "known",
         "limited",
-        "noted",
         "place",
         "purse",
         "roles",
@@ -60,7 +54,6 @@ class Start:
         "spec",
         "task",
         "tools",
-        "turn",
         "whose",
     )
 
@@ -87,96 +80,30 @@ class Start:
         self.purse = purse = place.purse if spec.budget is None else place.purse.child(spec.budget)
         self.limited = purse.has_spend_limit
         self.earlier = _NOTHING  # what attempts before the present one have spent
-        # Where agents are remembered:
-        self.call: Call | None = None
-        self.known = _UNKNOWN
         self.acts: Runtime | None = None  # the last attempt's
-        self.noted: Undo | None = None
-        self.cancelled_after: TokenAccounting | None = None
-        self.turn: Turn | None = None  # if it runs for the last time
 
     async def output(self) -> AgentOutput:
         """What came of it; it is kept in its place's record too, for an error on the way out to carry."""
         try:
-            if self.shared.remembers and (remembered := await self._remembered()) is not None:
-                return remembered
             # Admitted at once, as a rule; only who has to wait pays for waiting.
             lease = self._try_lease() or await self._wait_for_lease()
-            if self.call is not None:
-                await self._record_start(self.call, lease, 1)
         except BudgetError as denial:
             return self._skipped(denial)
         except BaseException as error:
-            if self.cancelled_after is None:
-                self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
+            self._never_started(error)
             raise
-        else:
-            if self.call is None:
-                return self._ended(await self._attempts(lease))
-            return await self._recorded(self.call, lease)
-        finally:
-            if self.turn is not None:
-                self.turn.end()
+        return self._ended(await self._attempts(lease))
+
+    # What is more to it where agents are remembered
+
+    async def _about_to_run(self, lease: Lease, attempt: int) -> None:
+        """Before a runner is called again."""
+
+    async def _end(self, output: AgentOutput) -> AgentOutput:
+        """Its end, on the way out of something else."""
+        return self._ended(output)
 
     # Before it starts
-
-    async def _remembered(self) -> AgentOutput | None:
-        """What came of it in an earlier process, if it need not or must not run again."""
-        whose, shared = self.whose, self.shared
-        self.call = call = Call(
-            roles=self.roles,
-            path=whose.path,
-            spec=self.spec,
-            task=self.task,
-            parent=whose.parent,
-            slots=int(self.gated),
-        )
-        self.known = known = await shared.recall.recall(call, settled=self.place.settled)
-        if known.spent is not None:  # the run's own purse has booked all that was spent when it was opened
-            self.purse.record_past(known.spent, 0, outside=shared.purse)
-        if known.output is not None:
-            return await self._replayed(call, known.output)
-        if known.refusal is not None or self.place.settled:
-            return self._refused(known.refusal or "it is not on record, and who asked for it does not run again")
-        self.whose = replace(whose, key=known.key)
-        # Before the lease, so that nobody waits here for whom others wait; inside an agent, its turn is theirs.
-        if known.alone and self.place.parent is None:
-            self.turn = await shared.last_chances.take()
-        return None
-
-    async def _replayed(self, call: Call, output: AgentOutput) -> AgentOutput:
-        known, shared = self.known, self.shared
-        output = replace(output, name=self.spec.name)
-        self.purse.record_past(output.tokens, call.slots, outside=shared.purse)
-        if self.limited and output.tokens is not None:
-            self._learn(output.tokens)
-        self._restore(known)
-        if known.asks:
-            await self._ask_again(known.asks)
-        self._log(events.AgentReplayed, tokens=output.tokens)
-        return self.place.record.keep(output)
-
-    def _restore(self, known: Recalled) -> None:
-        restoring, name = self.shared.restoring, self.spec.name
-        if self.isolation is not None and self.isolation.overlays:
-            changes = restoring.lacking(known)
-            self.isolation.recalled(name, changes, lambda transitions: restoring.merged(known, transitions))
-        elif not self.place.settled:  # else they are among the changes of who asked for it
-            restoring.apply(name, known)
-
-    async def _ask_again(self, asks: Sequence[Ask]) -> None:
-        """Go through what it asked of others once more, so that all of them are told of in this run too."""
-        runtime = Runtime(self.shared.team, None, self.whose, recalled=True)
-        self._register_tools(runtime)
-        for ask in asks:
-            if (tool := runtime.tools.get(ask.tool)) is not None:
-                with suppress(ToolError, ValueError):
-                    await tool.prepare(ask.arguments)()
-
-    def _refused(self, reason: str) -> AgentOutput:
-        self._log(events.AgentSkipped, reason=f"never started: {reason}")
-        output = AgentOutput(name=self.spec.name, error=reason, outcome=AgentOutcome.failure(reason))
-        return self.place.record.keep(output)
 
     def _try_lease(self) -> Lease | None:
         """A lease, or ``None`` when only the holds of agents in flight stand in the way, or asking takes waiting.
@@ -201,6 +128,9 @@ class Start:
         if self.spec.estimate is None and self.limited:
             return self.shared.largest.get(self.roles)
         return self.spec.estimate
+
+    def _never_started(self, error: BaseException) -> None:
+        self._log(events.AgentSkipped, reason=f"never started: {type(error).__name__}")
 
     def _skipped(self, denial: BudgetError) -> AgentOutput:
         self.place.record.deny(self.roles, denial)
@@ -246,7 +176,7 @@ class Start:
                 else:
                     returned = await self._within(spec.timeout_s, spec, runtime)
                 output = accepted(spec.name, returned, (shared.clock.monotonic() - began) * 1e3)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             output = self._failed(error, began)
         except BaseException as stop:
             if not isinstance(stop, anyio.get_cancelled_exc_class()):
@@ -260,20 +190,6 @@ class Start:
         if task.cancelling() > cancels:
             await self._swallowed(output)
         return output
-
-    async def _record_start(self, call: Call, lease: Lease, attempt: int) -> None:
-        # The budget was not asked about who is not gated, and holds nothing: lost, it would have cost nothing.
-        hold = lease.hold if self.gated else self._estimate() or _NOTHING
-        try:
-            await self.shared.recall.started(call, self.known, attempt, hold, self.earlier)
-        except BaseException as error:
-            lease.release()
-            if attempt == 1 and isinstance(error, anyio.get_cancelled_exc_class()):
-                # That it starts is on record; that it did not is to be so too, or it would count as lost, at its hold.
-                self._log(events.AgentStarted, held=lease.hold)
-                self._log(events.AgentCancelled, duration_ms=0.0, tokens=_NOTHING)
-                await self._record_cancelled(call, _NOTHING)
-            raise
 
     def _granted(self) -> dict[str, Tool]:
         offered = self.shared.infra.tools
@@ -304,13 +220,15 @@ class Start:
                 self._register_tools(runtime)
                 returned = await self._within(self.spec.timeout_s, prepared.spec, runtime)
                 output = accepted(self.spec.name, returned, (shared.clock.monotonic() - began) * 1e3)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 output = self._failed(error, began)
             with anyio.CancelScope(shield=True):  # looked at also when the runner has swallowed a cancellation
                 output = await prepared.finish(output)
         return output
 
-    def _failed(self, error: Exception, began: float) -> AgentOutput:
+    def _failed(self, error: Exception | SystemExit, began: float) -> AgentOutput:
+        if isinstance(error, SystemExit):  # it is one agent that ends
+            error = RuntimeError(f"the runner wanted to end the program: exit({error.code!r})")
         text = str(error) if isinstance(error, _TimedOut) else worded(error)
         text = self.shared.infra.redactor.text(storable(text))
         outcome = AgentOutcome.failure(text)
@@ -325,9 +243,8 @@ class Start:
         return await settled(lease, reported) if self.purse.is_shared else lease.settle(reported)
 
     def _cancelled(self, spent: TokenAccounting, began: float) -> None:
-        self.cancelled_after = spent = spent + self.earlier
         duration_ms = (self.shared.clock.monotonic() - began) * 1e3
-        self._log(events.AgentCancelled, duration_ms=duration_ms, tokens=spent)
+        self._log(events.AgentCancelled, duration_ms=duration_ms, tokens=spent + self.earlier)
 
     def _settled(self, output: AgentOutput, spent: TokenAccounting) -> AgentOutput:
         """What is booked is what it cost; only an agent that told nothing and cost nothing has no report."""
@@ -343,10 +260,7 @@ class Start:
         cancellation goes on from here."""
         if self.earlier is not _NOTHING:
             output = replace(output, tokens=self.earlier + (output.tokens or _NOTHING))
-        if self.call is None:
-            self._ended(output)
-        else:
-            await self._record_end(self.call, output)
+        await self._end(output)
         from anyio.lowlevel import checkpoint  # loaded when something runs, not with carpool
 
         await checkpoint()  # a cancelled scope raises here, in a way that it knows as its own
@@ -359,17 +273,13 @@ class Start:
             try:
                 lease = self._try_lease() or await self._wait_for_lease()
                 self.earlier = output.tokens or _NOTHING
-                if self.call is not None:
-                    await self._record_start(self.call, lease, attempt + 1)
+                await self._about_to_run(lease, attempt + 1)
             except BudgetError as denial:
                 self.place.record.deny(self.roles, denial)
                 break
             except BaseException:
-                if self.call is None:
-                    self._ended(output)  # with what it came to before
-                else:
-                    with anyio.CancelScope(shield=True), suppress(JournalError):
-                        await self._record_end(self.call, output)
+                with anyio.CancelScope(shield=True), suppress(JournalError):
+                    await self._end(output)  # with what it came to before
                 raise
             attempt += 1
             self._log(events.AgentRetrying, attempt=attempt, error=output.error)
@@ -379,44 +289,6 @@ class Start:
         return output
 
     # After it ended
-
-    async def _recorded(self, call: Call, lease: Lease) -> AgentOutput:
-        """The attempts, with what comes of them on record."""
-        with self.shared.infra.state.undoable() as self.noted:
-            try:
-                output = await self._attempts(lease)
-            except BaseException:
-                if self.cancelled_after is not None:
-                    await self._record_cancelled(call, self.cancelled_after)
-                raise
-        return await self._record_end(call, output)
-
-    async def _record_cancelled(self, call: Call, spent: TokenAccounting) -> None:
-        self.cancelled_after = spent
-        gone = AgentOutput(name=self.spec.name, tokens=spent)
-        with anyio.CancelScope(shield=True), suppress(JournalError):  # not on record, it counts as lost
-            await self.shared.recall.ended(call, self.known, self._ending("cancelled", gone))
-
-    async def _record_end(self, call: Call, output: AgentOutput) -> AgentOutput:
-        """Paid for is paid for: whatever keeps the journal from being written, the output is not lost here."""
-        ending = self._ending("completed" if output.error is None else "failed", output)
-        try:
-            await self.shared.recall.ended(call, self.known, ending)
-        finally:
-            self._ended(output)
-        return output
-
-    def _ending(self, status: EndStatus, output: AgentOutput) -> Ending:
-        acts, store = self.acts, self.shared.infra.state
-        changed = {} if self.noted is None else self.noted.changed()
-        if acts is not None and isinstance(acts.state, OverlayState):
-            store, changed = acts.state, acts.state.changed()
-        changes = [
-            Change(key=key, value=last.new_value, deleted=last.deleted, version=last.version)
-            for key, last in changed.items()
-        ]
-        asks = () if acts is None else acts.asks
-        return Ending(status=status, output=output, changes=changes, origin=store.id, asks=asks)
 
     def _ended(self, output: AgentOutput) -> AgentOutput:
         whose = self.whose
@@ -466,4 +338,3 @@ class _TimedOut(Exception):
 
 
 _NOTHING = TokenAccounting()
-_UNKNOWN = Recalled()

@@ -15,7 +15,7 @@ from ..isolation import Isolation
 from ..results import CoordinationResult, checked_result, stop_reason_of, usage_of
 from ..runtime import Runtime
 from ..types import AgentOutcome, AgentOutput, AgentSpec, BudgetLimits
-from .door import Start, ToolsOfOneStart
+from .door import ToolsOfOneStart
 from .record import Record
 from .shared import Shared
 
@@ -105,7 +105,7 @@ class Run:
         """
         if isinstance(member, AgentSpec):
             # Not a coroutine around the door's: that would be one more for every agent.
-            return Start(self, member, task, tools, gated, isolation).output()
+            return self.shared.start(self, member, task, tools, gated, isolation).output()
         if isolation is not None:
             raise ValueError(f"{member.name!r} is a pattern, and only agents can be isolated")
         return self._team(member, task)

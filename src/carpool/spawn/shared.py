@@ -14,6 +14,7 @@ from ..recall import Forgetful, Recall
 from ..runner import RunFunction
 from ..types import TokenAccounting
 from .approving import RememberedApprovals
+from .door import Start
 from .restoring import Restoring
 from .turns import Turns
 
@@ -41,9 +42,12 @@ class Shared:
         self.task = task
         self.purse = purse
         self.recall = recall
-        self.remembers = not isinstance(recall, Forgetful)
+        self.start: type[Start] = Start
         self.approvals: Approvals = infra.approvals
-        if self.remembers:
+        if not isinstance(recall, Forgetful):
+            from .remembered import RememberedStart  # not for those who remember nothing
+
+            self.start = RememberedStart
             self.approvals = RememberedApprovals(infra.approvals, recall)
             self.restoring = Restoring(infra.state, run_id)
             self.last_chances = Turns()
