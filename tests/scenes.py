@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from carpool import AgentOutput, AgentSpec, CoordinationResult, EventLog, SharedInfra, TokenAccounting
 from carpool.errors import JournalError, RunNotFound
 from carpool.events import AgentEvent, RunFinished
-from carpool.recall import Call, Ending, Holdings, Opening, Past, Recalled
+from carpool.recall import Attempt, Call, Ending, Holdings, Opening, Past, Recalled
 
 NOTHING = TokenAccounting()
 
@@ -164,9 +164,7 @@ class FakeRecall:
         ending = remembered.pop(0)
         return Recalled(output=ending.output, changes=ending.changes, asks=ending.asks, origin=ending.origin)
 
-    async def started(
-        self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
-    ) -> None:
+    async def started(self, call: Call, known: Recalled, attempt: Attempt) -> None:
         await self._journal.say("started", call.spec.name)
 
     async def ended(self, call: Call, known: Recalled, ending: Ending) -> None:

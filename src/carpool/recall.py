@@ -20,6 +20,7 @@ from .types import AgentOutput, AgentSpec, BudgetLimits, TokenAccounting
 
 __all__ = [
     "Ask",
+    "Attempt",
     "Call",
     "Change",
     "Changeable",
@@ -92,6 +93,17 @@ class Ending(Struct, frozen=True, kw_only=True):
     asks: Sequence[Ask] = ()
 
 
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One start of a call, the ``number``-th in this process; the ones before it have spent ``earlier``. It holds
+    ``hold`` of the budget; ``at_stake()``, from any thread, is what it would be booked at if nobody ever said what it
+    cost: the hold or, where that is more, what it has charged and reserved by now."""
+
+    number: int
+    hold: TokenAccounting
+    earlier: TokenAccounting
+    at_stake: Callable[[], TokenAccounting]
+
+
 class Recalled(Struct, kw_only=True):
     """What is remembered of one call.
 
@@ -156,11 +168,8 @@ class Recall(Protocol):
         agent that is itself remembered, what has failed is given out too."""
         ...
 
-    async def started(
-        self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
-    ) -> None:
-        """Returns when it is durable that ``attempt`` holds ``hold`` and is about to be run; the attempts before it,
-        in this process, have spent ``earlier``."""
+    async def started(self, call: Call, known: Recalled, attempt: Attempt) -> None:
+        """Returns when it is durable that ``attempt`` is about to be run, and what it holds."""
         ...
 
     async def ended(self, call: Call, known: Recalled, ending: Ending) -> None:
@@ -219,9 +228,7 @@ class Forgetful:
     async def recall(self, call: Call, *, settled: bool = False) -> Recalled:
         return Recalled()
 
-    async def started(
-        self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
-    ) -> None:
+    async def started(self, call: Call, known: Recalled, attempt: Attempt) -> None:
         pass
 
     async def ended(self, call: Call, known: Recalled, ending: Ending) -> None:

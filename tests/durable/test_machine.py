@@ -25,7 +25,7 @@ from msgspec import Struct
 from carpool import AgentOutput, EventLog, TokenAccounting
 from carpool.durable import Journal, MemoryJournal, SqliteJournal
 from carpool.durable.recollection import RUNS_AGAIN_AT_MOST
-from carpool.recall import Call, Change, Ending, Opening, Recall, Recalled
+from carpool.recall import Attempt, Call, Change, Ending, Opening, Recall, Recalled
 from carpool.secrets import Redactor
 from carpool.testing.journal_desk import Desk, require_whole_lives
 
@@ -57,6 +57,11 @@ class Asked(Struct):
     process: int
     attempts: int = 0
     failed: int = 0
+
+
+def attempt(asked: Asked, hold: int) -> Attempt:
+    earlier = tokens(asked.failed)
+    return Attempt(number=asked.attempts, hold=tokens(hold), earlier=earlier, at_stake=lambda: tokens(hold))
 
 
 class Machine(RuleBasedStateMachine):
@@ -183,7 +188,7 @@ class Machine(RuleBasedStateMachine):
         if asked.process != self.process:
             return multiple()
         asked.attempts = 1
-        self.do(self.recall.started(asked.call, asked.known, 1, tokens(hold), tokens(0)))
+        self.do(self.recall.started(asked.call, asked.known, attempt(asked, hold)))
         each = self.calls.setdefault(asked.known.key, Known(asked.call.spec.name))
         each.status, each.hold, each.earlier, each.taken = "running", hold, 0, True
         self.paid_by[id(each)] = self.purse
@@ -196,7 +201,7 @@ class Machine(RuleBasedStateMachine):
             return multiple()
         asked.attempts += 1
         asked.failed += failed
-        self.do(self.recall.started(asked.call, asked.known, asked.attempts, tokens(hold), tokens(asked.failed)))
+        self.do(self.recall.started(asked.call, asked.known, attempt(asked, hold)))
         each = self.calls[asked.known.key]
         each.hold, each.earlier = hold, asked.failed
         return asked

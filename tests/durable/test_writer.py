@@ -200,6 +200,15 @@ async def test_it_ticks_while_it_is_wanted_and_a_tick_that_fails_does_not_end_it
     await store.writer.close()
 
 
+async def test_it_ticks_between_jobs_that_never_end() -> None:
+    store = Store()
+    store.wants_ticks = True
+    with anyio.fail_after(10):
+        while store.ticks < 5:
+            await store.writer.do(lambda _: None)
+    await store.writer.close()
+
+
 def test_a_loop_that_is_gone_keeps_nobody_else_from_being_told() -> None:
     store = Store()
     store.may_write.clear()

@@ -275,9 +275,9 @@ async def test_the_hold_is_told_to_the_journal() -> None:
             recall = await super().open_run(opening)
             started = recall.started
 
-            async def noting(call, known, attempt, hold, earlier) -> None:
-                held.append((attempt, hold, earlier))
-                await started(call, known, attempt, hold, earlier)
+            async def noting(call, known, attempt) -> None:
+                held.append((attempt.number, attempt.hold, attempt.earlier, attempt.at_stake()))
+                await started(call, known, attempt)
 
             recall.started = noting
             return recall
@@ -286,5 +286,5 @@ async def test_the_hold_is_told_to_the_journal() -> None:
     async with open_run(runner=ScriptedRunner(default=Reply("x")), infra=infra) as run:
         output: AgentOutput = await run.agent(spec("a", estimate=tokens(9)), "t")
 
-    assert held == [(1, tokens(9), tokens(0))]
+    assert held == [(1, tokens(9), tokens(0), tokens(9))]
     assert output.succeeded

@@ -63,6 +63,17 @@ class Lease(Struct, eq=False, weakref=True):
             return self._meter.charged
         return self._final or TokenAccounting()
 
+    @property
+    def at_stake(self) -> TokenAccounting:
+        """What it costs if nobody ever says so: the hold or, dimension by dimension, what was charged together with the
+        open reservation, where that is more. Looked at without a lock: for a moment a charge may count beside the
+        reservation that it ends."""
+        meter = self._meter
+        if meter is None:
+            return self.hold
+        spent, wish = meter.charged or _NONE, meter.wish
+        return self.hold.largest(spent if wish is None else spent + wish)
+
     def reserve(self, tokens: TokenAccounting | None = None) -> None:
         """Ask before the next model call; hold its worst case, ``tokens``, until the next ``charge``.
 

@@ -12,9 +12,11 @@ from ..clock import utc_now
 from ..errors import RunInUse
 from ..events import Event, LimitsRaised, RunFinished, encode
 from ..recall import Opening
+from ..types import TokenAccounting
 from .ownership import claimed, refuse_unless_owned
 from .records import ENTRY, EVENT, Closed, Ended, Entry, Opened, Owner, Row, RunHeader, Started, chained, encode_json
 from .redaction import without_secrets
+from .stakes import Stakes
 from .telling import TOLD_BY_ENTRIES
 
 __all__ = ["Claim", "Step"]
@@ -40,10 +42,11 @@ class Claim:
         # As of the last step, whether or not that was written: only hints for when to write again.
         self.told = 0
         self.last_beat = 0.0
+        self.stakes = Stakes()
         self.lost = False  # it was seen that somebody else has taken it
 
-    def claim(self, header: RunHeader | None, now: float) -> Step:
-        """Take the run, a new one or one that nobody alive has."""
+    def claim(self, header: RunHeader | None, now: float, lost: TokenAccounting) -> Step:
+        """Take the run, a new one or one that nobody alive has; ``lost`` is charged for what was in flight in it."""
         opening, at = self.opening, utc_now()
         if header is None:
             header = RunHeader(run_id=opening.run_id, created=at, updated=at, open=False)
@@ -53,6 +56,7 @@ class Claim:
             pattern=opening.pattern,
             task=opening.redactor.text(opening.task),
             limits=opening.limits,
+            spent=header.spent + lost,
             told=len(opening.log),
             stop_reason="",
             error=None,
@@ -89,8 +93,9 @@ class Claim:
         return Step(replace(header, open=False, error=error))
 
     def has_news(self) -> bool:
-        """Whether the log has events that were not stored when this was last asked to write."""
-        return len(self.opening.log) > self.told
+        """Whether there is something that was not stored when this was last asked to write: events, or what agents in
+        flight have charged."""
+        return len(self.opening.log) > self.told or self.stakes.has_news()
 
     def _owned(self, header: RunHeader | None) -> RunHeader:
         try:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from ..recall import Holdings, Past, Recall
 from ..types import AgentOutput, AgentSpec, TokenAccounting
-from .records import Approved, Ended, Entry, Opened, SpecUsed, Started
+from .records import Approved, AtStake, Ended, Entry, Opened, SpecUsed, Started
 
 __all__ = ["Fate", "History"]
 
@@ -40,6 +40,7 @@ class Fate(Struct, kw_only=True):
     order: int = 0
     starts: int = 0
     lost: int = 0
+    at_stake: TokenAccounting = _NOTHING  # of what runs: what it was last known to have charged and reserved
     in_vain: TokenAccounting = _NOTHING
     before: TokenAccounting = _NOTHING
 
@@ -55,6 +56,11 @@ class Fate(Struct, kw_only=True):
     @property
     def output(self) -> AgentOutput | None:
         return None if self.ended is None or self.status in ("running", "lost") else self.ended.output
+
+    @property
+    def if_lost(self) -> TokenAccounting:
+        """What its starts in this process are charged at, if that dies now."""
+        return self.started.earlier + self.started.hold.largest(self.at_stake)
 
     @property
     def spent(self) -> TokenAccounting:
@@ -87,6 +93,9 @@ class History:
             case Opened():
                 self.lose()
                 self.opened.append(entry)
+            case AtStake():
+                if (fate := self.fates.get(entry.key)) is not None:
+                    fate.at_stake = entry.spent
             case SpecUsed():
                 self.specs[entry.digest] = entry.spec
             case Approved():
@@ -98,7 +107,7 @@ class History:
         """The process that wrote this is gone: what was in flight is lost, and charged at its hold."""
         for fate in self.fates.values():
             if fate.status == "running":
-                charged = fate.started.earlier + fate.started.hold
+                charged = fate.if_lost
                 fate.status = "lost"
                 fate.lost += 1
                 fate.in_vain += charged
@@ -108,6 +117,11 @@ class History:
     def past(self) -> list[Past]:
         """All that was spent, by purse, and the slots of the completed."""
         return [Past(purse=purse, spent=spent, slots=self._slots.get(purse, 0)) for purse, spent in self._spent.items()]
+
+    @property
+    def at_stake(self) -> TokenAccounting:
+        """What is charged for all that runs, if its process is gone."""
+        return sum((fate.if_lost for fate in self.fates.values() if fate.status == "running"), _NOTHING)
 
     @property
     def spent(self) -> TokenAccounting:
@@ -142,7 +156,7 @@ class History:
                 first_started=entry.at,
                 began=entry.at,
             )
-        fate.started, fate.began, fate.status = entry, entry.at, "running"
+        fate.started, fate.began, fate.status, fate.at_stake = entry, entry.at, "running", _NOTHING
         fate.path, fate.agent, fate.parent, fate.slots = entry.path, entry.agent, entry.parent, entry.slots
         fate.starts += 1
 

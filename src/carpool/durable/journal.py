@@ -24,6 +24,7 @@ from ..clock import SystemClock, utc_now
 from ..errors import JournalError, RunInUse, RunNotFound
 from ..events import Event, RunFinished
 from ..recall import Holdings, Opening, Recall
+from ..types import TokenAccounting
 from .claim import Claim, Step
 from .history import History
 from .ownership import is_alive, this_process
@@ -143,7 +144,7 @@ class Journal(ABC):
                 raise JournalError(f"run {run_id!r} can't be written: its journal was closed while it was at work")
             return self.append(claim, entries) if finished is None else self._end(claim, finished)
 
-        return Recollection(history, epoch=claim.epoch, purse=opening.purse, write=write)
+        return Recollection(history, epoch=claim.epoch, purse=opening.purse, stakes=claim.stakes, write=write)
 
     async def _end(self, claim: Claim, finished: RunFinished) -> None:
         run_id = claim.opening.run_id
@@ -164,12 +165,12 @@ class Journal(ABC):
                 header, history = await self.recollect(run_id)
                 rows = header.rows
 
-            def step(now: RunHeader | None, rows: int = rows) -> Step:
+            def step(now: RunHeader | None, rows: int = rows, lost: TokenAccounting = history.at_stake) -> Step:
                 if now is not None:
                     self._refuse_others(now)
                 if now is not None and now.rows != rows:
                     raise _Changed
-                return claim.claim(now, self.now())
+                return claim.claim(now, self.now(), lost)
 
             with suppress(_Changed):
                 claim.epoch = (await self.change(run_id, step)).epoch

@@ -206,23 +206,28 @@ class PostgresJournal(Journal):
         self._database.persist(attempt, patient=patient)
 
     def _tick(self) -> bool:
-        """Signs of life, and events of runs in which nothing starts or ends. What fails here fails loudly with the next
-        entry."""
+        """Signs of life, what agents in flight have charged, and events of runs in which nothing starts or ends. What
+        fails here fails loudly with the next entry."""
         # ``tuple`` takes them in one step, whatever the loop does meanwhile.
         claims = [claim for claim in tuple(self.claims.values()) if claim.epoch and not claim.lost]
         now = self.now()
         due = [claim for claim in claims if claim.has_news() or abs(now - claim.last_beat) >= BEAT_S]
 
-        def beat(group: Group) -> None:
-            for claim in due:
-                with suppress(JournalError):  # one that was taken over does not keep the others from theirs
-                    group.append(claim, ())
+        stakes = [(claim, claim.stakes.news()) for claim in due]
 
-        with suppress(JournalError):
+        def beat(group: Group) -> None:
+            for claim, entries in stakes:
+                with suppress(JournalError):  # one that was taken over does not keep the others from theirs
+                    group.append(claim, entries)
+
+        try:
             if claims:
                 self._database.persist(lambda: self._open().notice(), patient=False)
             if due:
                 self._transact({claim.opening.run_id for claim in due}, beat, patient=False)
+        except JournalError:
+            for claim in due:
+                claim.stakes.retell()
         return bool(claims)
 
     def _open(self) -> Tables:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from ..clock import utc_now
 from ..content import content_digest, original, spec_digest
 from ..errors import JournalError
-from ..recall import Call, Ending, Past, Recalled
-from ..types import TokenAccounting
+from ..recall import Attempt, Call, Ending, Past, Recalled
 from .history import Fate, History
 from .records import Approved, Ended, Entry, SpecUsed, Started
+from .stakes import Stakes
 
 if TYPE_CHECKING:
     from ..events import RunFinished
@@ -71,9 +71,7 @@ class Remembering:
         last = fate.lost == RUNS_AGAIN_AT_MOST
         return Recalled(key=fate.key, spec=spec, spent=fate.in_vain, alone=last, refusal=refusal)
 
-    async def started(
-        self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
-    ) -> None:
+    async def started(self, call: Call, known: Recalled, attempt: Attempt) -> None:
         raise JournalError(f"{call.path} would start, and this memory is only for looking")
 
     async def ended(self, call: Call, known: Recalled, ending: Ending) -> None:
@@ -111,19 +109,19 @@ class Recollection(Remembering):
         *,
         epoch: int,
         purse: str,
+        stakes: Stakes,
         write: Callable[..., Awaitable[None]],
     ) -> None:
         super().__init__(history)
         self._epoch = epoch
         self._purse = purse
+        self._stakes = stakes
         self._write = write
         self._specs = set(history.specs)
         self._told = set(history.fates)  # keys whose task is written down
         self._closed = False
 
-    async def started(
-        self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
-    ) -> None:
+    async def started(self, call: Call, known: Recalled, attempt: Attempt) -> None:
         now, digest = utc_now(), known.spec
         entries: list[Entry] = []
         if digest not in self._specs:
@@ -139,10 +137,10 @@ class Recollection(Remembering):
                 spec=digest,
                 parent=call.parent,
                 task=None if known.key in self._told else call.task,
-                attempt=attempt,
+                attempt=attempt.number,
                 slots=call.slots,
-                hold=hold,
-                earlier=earlier,
+                hold=attempt.hold,
+                earlier=attempt.earlier,
                 purse=self._purse,
             )
         )
@@ -150,8 +148,10 @@ class Recollection(Remembering):
         # Only now: what was not written must be written with the next start.
         self._specs.add(digest)
         self._told.add(known.key)
+        self._stakes.begin(known.key, attempt)
 
     async def ended(self, call: Call, known: Recalled, ending: Ending) -> None:
+        self._stakes.end(known.key)
         ended = Ended(
             at=utc_now(),
             key=known.key,

@@ -25,6 +25,7 @@ __all__ = [
     "EVENT",
     "FORMAT",
     "Approved",
+    "AtStake",
     "Closed",
     "Ended",
     "Entry",
@@ -151,6 +152,14 @@ class Started(Entry, frozen=True, tag="started"):
     purse: str = ""
 
 
+class AtStake(Entry, frozen=True, tag="at_stake"):
+    """What the running attempt of ``key`` would be booked at by now, if its process died: what it has charged and
+    reserved, if that is more than it holds."""
+
+    key: str
+    spent: TokenAccounting
+
+
 class Ended(Entry, frozen=True, tag="ended"):
     """What came of all starts of ``key`` in this epoch."""
 
@@ -175,7 +184,7 @@ class Closed(Entry, frozen=True, tag="closed"):
     error: str | None = None
 
 
-_decoder = msgspec.json.Decoder(Opened | SpecUsed | Started | Ended | Approved | Closed)
+_decoder = msgspec.json.Decoder(Opened | SpecUsed | Started | AtStake | Ended | Approved | Closed)
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 _DEEPEST = 200
 

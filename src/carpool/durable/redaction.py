@@ -14,7 +14,7 @@ from msgspec.structs import asdict, replace
 from ..events import Event
 from ..secrets import Redactor
 from ..types import AgentOutcome, BudgetLimits, Evidence
-from .records import Approved, Ended, Opened, SpecUsed, Started
+from .records import Approved, AtStake, Ended, Opened, SpecUsed, Started
 
 __all__ = ["without_secrets"]
 
@@ -23,6 +23,7 @@ S = TypeVar("S", bound=Struct)
 _LEFT: dict[type[Struct], frozenset[str]] = {
     AgentOutcome: frozenset(("status",)),
     Approved: frozenset(("request",)),
+    AtStake: frozenset(("key",)),
     BudgetLimits: frozenset(("unpriced",)),
     Ended: frozenset(("key", "origin", "purse", "status")),
     Event: frozenset(("kind", "run")),

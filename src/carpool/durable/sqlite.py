@@ -127,8 +127,8 @@ class SqliteJournal(Journal):
             group.finish()
 
     def _tick(self) -> bool:
-        """Signs of life, and events of runs in which nothing starts or ends. What fails here fails loudly with the next
-        entry."""
+        """Signs of life, what agents in flight have charged, and events of runs in which nothing starts or ends. What
+        fails here fails loudly with the next entry."""
         # ``tuple`` takes them in one step, whatever the loop does meanwhile.
         claims = [claim for claim in tuple(self.claims.values()) if claim.epoch and not claim.lost]
         now = SystemClock.monotonic()
@@ -139,10 +139,12 @@ class SqliteJournal(Journal):
                     group = _Group(connection, str(self.path))
                     for claim in due:
                         with _failing(()):  # one that was taken over does not keep the others from their signs of life
-                            group.change(claim.opening.run_id, partial(claim.append, entries=(), now=now))
+                            beat = partial(claim.append, entries=claim.stakes.news(), now=now)
+                            group.change(claim.opening.run_id, beat)
                     group.finish()
             except JournalError:
-                return bool(claims)
+                for claim in due:
+                    claim.stakes.retell()
         return bool(claims)
 
     def _close(self) -> None:

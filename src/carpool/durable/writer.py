@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
+from ..clock import SystemClock
 from ..errors import JournalError
 
 __all__ = ["Job", "Writer"]
@@ -94,8 +95,8 @@ def _tell(jobs: Sequence[Job[Any]]) -> None:
 
 class Writer:
     """``write(jobs)`` does the jobs in one transaction, and sets each one's ``result`` or ``error``; what it raises
-    is the error of all of them. ``tick()`` is called every ``tick_s`` seconds while nothing else is to be done, as
-    long as it returns true; the next job wakes it again."""
+    is the error of all of them. ``tick()`` is called every ``tick_s`` seconds, between jobs too, as long as it returns
+    true; the next job wakes it again."""
 
     def __init__(
         self,
@@ -146,22 +147,24 @@ class Writer:
                 await to_thread.run_sync(thread.join)
 
     def _run(self) -> None:
-        ticking = False
+        ticking, ticked = False, 0.0
         while True:
             try:
                 first = self._jobs.get(timeout=self._tick_s if ticking else None)
+                jobs, ending = self._all_that_wait(first)
             except Empty:
-                with suppress(Exception):  # what keeps this from being written keeps the next job too, and is told then
-                    ticking = self._tick()
-                continue
-            jobs, ending = self._all_that_wait(first)
-            if jobs:
+                first, jobs, ending = None, [], False
+            if worked := bool(jobs):
                 self._write_all(jobs)
                 ticking = True
             del first, jobs  # who waits holds on to nothing
             if ending:
                 self._closed()
                 return
+            if not worked or SystemClock.monotonic() - ticked >= self._tick_s:
+                ticked = SystemClock.monotonic()
+                with suppress(Exception):  # what keeps this from being written keeps the next job too, and is told then
+                    ticking = self._tick() or worked  # what a job has begun may not show yet
 
     def _all_that_wait(self, first: Job[Any] | None) -> tuple[list[Job[Any]], bool]:
         jobs: list[Job[Any]] = []

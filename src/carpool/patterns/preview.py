@@ -12,7 +12,7 @@ from ..clock import new_id
 from ..errors import JournalError
 from ..events import RunFinished
 from ..infra import SharedInfra
-from ..recall import Call, Ending, Holdings, Opening, Past, Recall, Recalled
+from ..recall import Attempt, Call, Ending, Holdings, Opening, Past, Recall, Recalled
 from ..spawn import Run, open_run
 from ..state import StateStore
 from ..types import AgentOutput, BudgetLimits, TokenAccounting
@@ -112,9 +112,7 @@ class _Look:
                 return Recalled(output=AgentOutput(name=call.spec.name, answer=f"imagined {new_id(32)}"))
         return known
 
-    async def started(
-        self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
-    ) -> None:
+    async def started(self, call: Call, known: Recalled, attempt: Attempt) -> None:
         raise JournalError(f"{call.path} would start, and this is only a look")
 
     async def ended(self, call: Call, known: Recalled, ending: Ending) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from .. import events
 from ..budget import Lease
 from ..errors import BudgetError, JournalError, ToolError
-from ..recall import Ask, Call, Change, Ending, EndStatus, Recalled
+from ..recall import Ask, Attempt, Call, Change, Ending, EndStatus, Recalled
 from ..runtime import Runtime
 from ..state import OverlayState, Undo
 from ..types import AgentOutcome, AgentOutput, TokenAccounting
@@ -124,8 +125,10 @@ class RememberedStart(Start):
     async def _about_to_run(self, lease: Lease, attempt: int) -> None:
         # The budget was not asked about who is not gated, and holds nothing: lost, it would have cost nothing.
         hold = lease.hold if self.gated else self._estimate() or _NOTHING
+        at_stake = partial(getattr, lease, "at_stake")
+        begun = Attempt(number=attempt, hold=hold, earlier=self.earlier, at_stake=at_stake)
         try:
-            await self.shared.recall.started(self.call, self.known, attempt, hold, self.earlier)
+            await self.shared.recall.started(self.call, self.known, begun)
         except BaseException as error:
             lease.release()
             if attempt == 1 and isinstance(error, anyio.get_cancelled_exc_class()):

@@ -20,7 +20,7 @@ from ..events import AgentEvent, RunFinished
 from ..infra import SharedInfra
 from ..mailbox import Mailbox
 from ..patterns import Pattern
-from ..recall import Call, Ending, Opening, Recall
+from ..recall import Attempt, Call, Ending, Opening, Recall
 from ..results import CoordinationResult
 from ..runtime import Runtime
 from ..secrets import Redactor
@@ -36,6 +36,7 @@ __all__ = [
     "agent",
     "agents",
     "at_once",
+    "attempt",
     "calling",
     "gist",
     "refused",
@@ -55,6 +56,11 @@ COST = tokens(10)
 
 def agent(name: str, **fields: Any) -> AgentSpec:
     return AgentSpec(name, "do it", **fields)
+
+
+def attempt(number: int = 1, hold: TokenAccounting = TokenAccounting()) -> Attempt:  # noqa: B008 - frozen
+    """The ``number``-th start of a call, that has spent nothing yet."""
+    return Attempt(number=number, hold=hold, earlier=TokenAccounting(), at_stake=lambda: hold)
 
 
 def agents(names: str, **fields: Any) -> list[AgentSpec]:
@@ -162,7 +168,7 @@ class Desk:
         call = self.call(name)
         known = await recall.recall(call)
         output = AgentOutput(name=name, answer=answer, tokens=COST)
-        await recall.started(call, known, 1, TokenAccounting(), TokenAccounting())
+        await recall.started(call, known, attempt())
         await recall.ended(call, known, Ending(status="completed", output=output, **fields))
         return output
 

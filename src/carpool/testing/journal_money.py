@@ -15,7 +15,7 @@ from ..recall import Past
 from ..results import CoordinationResult
 from ..spawn import Run
 from ..types import BudgetLimits, TokenAccounting
-from .journal_desk import COST, Check, Desk, agent, agents, require, tokens
+from .journal_desk import COST, Check, Desk, agent, agents, attempt, require, tokens
 from .reply import Reply, Script
 
 __all__ = ["MONEY"]
@@ -184,7 +184,7 @@ async def a_start_without_an_end_is_charged_at_its_hold(desk: Desk) -> None:
     recall = await desk.open()
     call = desk.call()
     known = await recall.recall(call)
-    await recall.started(call, known, 1, tokens(25), TokenAccounting())
+    await recall.started(call, known, attempt(1, tokens(25)))
     await desk.close(recall)
     require(
         (await desk.journal.holdings("run")).spent == tokens(25), "a start without an end is not charged at its hold"

@@ -9,8 +9,8 @@ import anyio
 
 from ..errors import JournalError, RunInUse
 from ..recall import Ending
-from ..types import AgentOutput, TokenAccounting
-from .journal_desk import COST, Check, Desk, at_once, refused, require
+from ..types import AgentOutput
+from .journal_desk import COST, Check, Desk, at_once, attempt, refused, require
 
 __all__ = ["OWNERS"]
 
@@ -47,13 +47,13 @@ async def a_dead_process_is_replaced_at_once_and_writes_nothing_more(desk: Desk)
     first = await desk.open()
     call = desk.call("late")
     known = await first.recall(call)
-    await first.started(call, known, 1, COST, TokenAccounting())
+    await first.started(call, known, attempt(1, COST))
     await desk.kill()
     second = await another.open()
     before = await desk.journal.read("run")
     late = Ending(status="completed", output=AgentOutput(name="late", answer="too late"))
     await refused(RunInUse, first.ended(call, known, late))
-    await refused(RunInUse, first.started(call, known, 2, COST, TokenAccounting()))
+    await refused(RunInUse, first.started(call, known, attempt(2, COST)))
     await refused(RunInUse, first.approved("yes"))
     await refused(RunInUse, desk.close(first))
     require(await desk.journal.read("run") == before, "one who has lost the run has written to it")
@@ -94,7 +94,7 @@ async def what_was_being_written_when_it_was_cancelled_is_there(desk: Desk) -> N
     known = await recall.recall(call)
     output = AgentOutput(name="a", answer="paid for", tokens=COST)
     for write in (
-        lambda: recall.started(call, known, 1, COST, TokenAccounting()),
+        lambda: recall.started(call, known, attempt(1, COST)),
         lambda: recall.approved("yes"),
         lambda: recall.ended(call, known, Ending(status="completed", output=output)),
     ):

@@ -22,8 +22,20 @@ from ..patterns import (
     Tournament,
     Vote,
 )
-from ..types import AgentSpec, BudgetLimits, TokenAccounting
-from .journal_desk import COST, Check, Desk, agent, agents, calling, gist, require, require_whole_lives, tokens
+from ..types import AgentSpec, BudgetLimits
+from .journal_desk import (
+    COST,
+    Check,
+    Desk,
+    agent,
+    agents,
+    attempt,
+    calling,
+    gist,
+    require,
+    require_whole_lives,
+    tokens,
+)
 from .reply import Reply, Script
 
 __all__ = ["REPLAY"]
@@ -154,7 +166,7 @@ async def one_that_was_asked_for_and_never_started_takes_nobodys_place(desk: Des
     require((await recall.recall(desk.call())).output == output, "the one that has ended is not given out")
     known = await recall.recall(desk.call())
     require(known.output is None, "it is given out twice")
-    await recall.started(desk.call(), known, 1, COST, TokenAccounting())
+    await recall.started(desk.call(), known, attempt(1, COST))
     await desk.close(recall)
     recall = await desk.open()
     require(

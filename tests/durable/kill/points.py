@@ -18,10 +18,9 @@ from msgspec import Struct
 from carpool.durable import SqliteJournal, sqlite
 from carpool.durable.sqlite_file import SqliteFile
 from carpool.patterns import pattern
-from carpool.recall import Call, Ending, Opening, Past, Recall, Recalled
+from carpool.recall import Attempt, Call, Ending, Opening, Past, Recall, Recalled
 from carpool.spawn.restoring import Restoring
 from carpool.state import OverlayState, StateTransition
-from carpool.types import TokenAccounting
 
 __all__ = [
     "ANYWHERE",
@@ -128,11 +127,9 @@ class _Memory:
             self._fuse.passes("while replaying")
         return known
 
-    async def started(
-        self, call: Call, known: Recalled, attempt: int, hold: TokenAccounting, earlier: TokenAccounting
-    ) -> None:
+    async def started(self, call: Call, known: Recalled, attempt: Attempt) -> None:
         self._fuse.passes("before the start is durable")
-        await self._recall.started(call, known, attempt, hold, earlier)
+        await self._recall.started(call, known, attempt)
         self._fuse.passes("after the start is durable")
 
     async def ended(self, call: Call, known: Recalled, ending: Ending) -> None:
