@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 
-from carpool import EventLog, SharedInfra, StateStore
+from carpool import AgentSpec, EventLog, SharedInfra, StateStore, Vote
 from carpool.budget import CoordinationBudget
 from carpool.errors import AgentLimitReached, BudgetExhausted
 from carpool.events import LimitsRaised
@@ -59,6 +61,25 @@ def test_limits_that_are_passed_in_are_the_limits_of_the_budget() -> None:
     limits = BudgetLimits(max_agents=2, max_total_tokens=10)
 
     assert SharedInfra(budget=limits).budget.snapshot().limits == limits
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: SharedInfra(budget="1k tokens"), "budget is BudgetLimits(…), not '1k tokens'"),
+        (lambda: SharedInfra(journal="runs.db"), "journal is one of carpool.durable, as SqliteJournal('runs.db'), not"),
+        (lambda: CoordinationBudget("1k tokens"), "limits is BudgetLimits(…), not '1k tokens'"),
+        (lambda: SharedInfra().raise_limits("1k tokens"), "limits is BudgetLimits(…), not '1k tokens'"),
+        (lambda: Vote([AgentSpec("a", "")], budget="1k tokens"), "budget is BudgetLimits(…), not '1k tokens'"),
+        (lambda: Vote([AgentSpec("a", "")]).run_sync("t", runner=print, infra={}), "infra is SharedInfra(…), not {}"),
+    ],
+    ids=["budget", "journal", "limits", "raised", "pattern", "infra"],
+)
+def test_what_is_of_another_kind_is_named_where_it_is_given(make: Any, told: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        make()
+
+    assert str(raised.value).startswith(told)
 
 
 def test_without_a_budget_nothing_is_limited() -> None:

@@ -636,6 +636,21 @@ def test_only_the_name_of_an_output_is_required() -> None:
     assert msgspec.json.decode('{"name":"coder"}', type=AgentOutput) == AgentOutput(name="coder")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("estimate", "1k tokens", "agent 'a': estimate is a TokenAccounting, not '1k tokens'"),
+        ("budget", "1k tokens", "agent 'a': budget is BudgetLimits(…), not '1k tokens'; a text is read by"),
+        ("tools", "search", "agent 'a': tools is a list of names, not 'search'"),
+    ],
+)
+def test_a_spec_says_what_of_it_is_of_another_kind(field: str, value: Any, told: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        AgentSpec("a", "", **{field: value})
+
+    assert str(raised.value).startswith(told)
+
+
 def test_only_name_and_prompt_of_a_spec_are_required() -> None:
     assert msgspec.json.decode('{"name":"coder","system_prompt":""}', type=AgentSpec) == AgentSpec("coder", "")
 

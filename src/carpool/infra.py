@@ -17,7 +17,7 @@ from .runtime import Identity, Runtime, TeamContext
 from .secrets import Redactor
 from .state import OverlayState, StateStore
 from .tools import Tool, as_tool
-from .types import AgentOutput, BudgetLimits, TokenAccounting
+from .types import AgentOutput, BudgetLimits, TokenAccounting, refuse_unless_limits
 
 __all__ = ["AgentContext", "SharedInfra"]
 
@@ -47,8 +47,10 @@ class SharedInfra:
         :raises ValueError: when two tools have one name, a secret is too short to be found, or there is no such
             tier.
         """
-        if budget is not None and not isinstance(budget, CoordinationBudget | BudgetLimits):
-            raise TypeError(f"budget is limits or a budget, not {budget!r}; a text is read by BudgetLimits.parse")
+        if budget is not None and not isinstance(budget, CoordinationBudget):
+            refuse_unless_limits(budget, "budget")
+        if journal is not None and not hasattr(journal, "open_run"):
+            raise TypeError(f"journal is one of carpool.durable, as SqliteJournal('runs.db'), not {journal!r}")
         tier_allows(granted_tier, "read_only")  # refuses a tier that there is none of
         self.clock = clock or SystemClock()
         self.state = state if state is not None else StateStore(clock=self.clock)

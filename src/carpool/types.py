@@ -30,6 +30,7 @@ __all__ = [
     "OutcomeMetrics",
     "OutcomeStatus",
     "TokenAccounting",
+    "refuse_unless_limits",
 ]
 
 
@@ -203,6 +204,18 @@ class AgentSpec(_Named, frozen=True, kw_only=True, repr_omit_defaults=True):
             raise ValueError(f"agent {self.name!r}: retries must be 0 or more, not {self.retries!r}")
         if self.timeout_s is not None and not (isfinite(self.timeout_s) and self.timeout_s > 0):
             raise ValueError(f"agent {self.name!r}: timeout_s must be above 0 seconds, not {self.timeout_s!r}")
+        if self.estimate is not None and not isinstance(self.estimate, TokenAccounting):
+            raise TypeError(f"agent {self.name!r}: estimate is a TokenAccounting, not {self.estimate!r}")
+        if self.budget is not None:
+            refuse_unless_limits(self.budget, f"agent {self.name!r}: budget")
+        if isinstance(self.tools, str):
+            raise TypeError(f"agent {self.name!r}: tools is a list of names, not {self.tools!r}")
+
+
+def refuse_unless_limits(value: object, what: str) -> None:
+    """:raises TypeError: for what are no limits; a text among them is a common mistake."""
+    if not isinstance(value, BudgetLimits):
+        raise TypeError(f"{what} is BudgetLimits(…), not {value!r}; a text is read by BudgetLimits.parse")
 
 
 class OutcomeStatus(StrEnum):

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ..clock import Clock, SystemClock
 from ..errors import BudgetError, BudgetExhausted
-from ..types import AgentOutput, BudgetLimits, BudgetSnapshot, TokenAccounting
+from ..types import AgentOutput, BudgetLimits, BudgetSnapshot, TokenAccounting, refuse_unless_limits
 from .account import Account
 from .amount import NOTHING, Amount, amount_of, plus
 from .book import Book, open_book
@@ -54,6 +54,8 @@ class CoordinationBudget:
     ) -> None:
         if parent is not None and ledger is not None:
             raise ValueError("a ledger is for a root; a purse inside another is shared through that one")
+        if limits is not None:
+            refuse_unless_limits(limits, "limits")
         self._account = Account(limits or BudgetLimits())
         self._last_weighed: tuple[TokenAccounting | None, Amount] = None, NOTHING
         self.book: Book = (
@@ -195,6 +197,7 @@ class CoordinationBudget:
 
         ``unpriced="allow"`` is given too; its default leaves things as they are.
         """
+        refuse_unless_limits(limits, "limits")
         default = BudgetLimits()
         given = {
             name: value

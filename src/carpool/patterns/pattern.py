@@ -13,7 +13,7 @@ from ..infra import SharedInfra
 from ..results import CoordinationResult, checked_result
 from ..runner import RunnerLike
 from ..spawn import Run, open_run
-from ..types import BudgetLimits
+from ..types import BudgetLimits, refuse_unless_limits
 from .plan import Plan
 from .preview import ResumePreview, preview
 from .running import run_to_end, stream_to_end
@@ -46,6 +46,8 @@ class Pattern(Generic[R]):
         if quote_limit is not None and quote_limit < 1:
             raise ValueError(f"quote_limit must be 1 character or more, not {quote_limit!r}")
         self._name = name
+        if budget is not None:
+            refuse_unless_limits(budget, "budget")
         self.budget = budget
         self.quote_limit = quote_limit
 

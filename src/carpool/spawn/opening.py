@@ -38,7 +38,9 @@ async def open_run(
 
     :raises JournalError: when the infra's journal can't give this run its memory.
     """
-    infra = infra or SharedInfra()
+    infra = SharedInfra() if infra is None else infra
+    if not isinstance(infra, SharedInfra):
+        raise TypeError(f"infra is SharedInfra(…), not {infra!r}")
     call_runner = run_function(runner)
     run_id = run_id or new_id()
     purse = infra.budget if budget is None else infra.budget.child(budget)
