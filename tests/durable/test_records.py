@@ -28,7 +28,7 @@ from carpool.durable.records import (
     verified,
 )
 from carpool.durable.redaction import without_secrets
-from carpool.durable.telling import told
+from carpool.durable.telling import Teller
 from carpool.errors import JournalCorrupt
 from carpool.events import AgentRetrying, RunStarted, encode
 from carpool.recall import Ask, Change
@@ -182,7 +182,7 @@ BEGUN = Row(EVENT, encode(RunStarted(run="run", timestamp=NOW)))
 
 def test_events_of_agents_are_told_from_their_entries_in_the_order_of_the_log() -> None:
     rows = [OPENED, BEGUN, started(1), started(2), started(1, 2), ended(2, "failed"), retrying(1, 2), ended(1)]
-    assert [(event.kind, getattr(event, "path", "")) for event in told("run", rows)] == [
+    assert [(event.kind, getattr(event, "path", "")) for event in Teller("run").tell(rows)] == [
         ("run_started", ""),
         ("agent_started", "r/a1"),
         ("agent_started", "r/a2"),
@@ -198,7 +198,7 @@ def test_more_rows_add_events_at_the_end() -> None:
     rows += [ended(2, "cancelled"), started(1, 2), ended(1), Row(EVENT, b'{"kind":"of tomorrow","x":1}')]
     before: list[Any] = []
     for count in range(len(rows) + 1):
-        events = told("run", rows[:count])
+        events = Teller("run").tell(rows[:count])
         assert events[: len(before)] == before
         before = events
     assert [event.kind for event in before].count("agent_started") == 6
@@ -206,7 +206,7 @@ def test_more_rows_add_events_at_the_end() -> None:
 
 def test_a_row_that_is_no_event_is_damage() -> None:
     with pytest.raises(JournalCorrupt, match="row 2: not an event"):
-        told("run", [BEGUN, Row(EVENT, b'{"seq": 1}')])
+        Teller("run").tell([BEGUN, Row(EVENT, b'{"seq": 1}')])
 
 
 def test_amounts_are_whole() -> None:

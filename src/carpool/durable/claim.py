@@ -50,6 +50,7 @@ class Claim:
         opening, at = self.opening, utc_now()
         if header is None:
             header = RunHeader(run_id=opening.run_id, created=at, updated=at, open=False)
+        self.last_beat = now
         header = replace(
             claimed(header, self.owner, now),
             updated=at,

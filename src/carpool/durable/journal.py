@@ -30,27 +30,28 @@ from .history import History
 from .ownership import is_alive, this_process
 from .recollection import Recollection, Remembering
 from .records import ENTRY, Entry, Row, RunHeader, decode_entry
-from .telling import told
+from .telling import Teller
 
 __all__ = ["Journal", "StoredRun"]
 
 
 class StoredRun(NamedTuple):
-    """A run as it was at one instant: its header and all its rows, verified."""
+    """A run as it was at one instant: its header and its rows, verified; all of them, or those after ``before`` that
+    were known."""
 
     header: RunHeader
     rows: Sequence[Row]
+    before: int = 0
 
     def events(self, since: int = 0) -> list[Event]:
-        """Its events after the first ``since``, numbered over all processes that ran it.
+        """Of a run that was read whole: its events after the first ``since``, numbered over all processes that ran it.
 
         :raises JournalCorrupt: for a row that can't be read.
         """
-        events = told(self.header.run_id, self.rows)[since:]
-        return [replace(event, seq=number) for number, event in enumerate(events, since + 1)]
+        return Teller(self.header.run_id).tell(self.rows)[since:]
 
     def history(self) -> History:
-        """What was asked for, started and ended in it.
+        """Of a run that was read whole: what was asked for, started and ended in it.
 
         :raises JournalCorrupt: for what is no entry.
         """
@@ -94,6 +95,17 @@ class Journal(ABC):
         :raises RunNotFound: when there is none.
         :raises JournalCorrupt: when it is not what was written.
         """
+
+    async def read_on(self, known: RunHeader) -> StoredRun:
+        """The run of ``known``, with the rows alone that came since. A store fetches no others, if it can.
+
+        :raises RunNotFound: when it was removed; another may have its name.
+        :raises JournalCorrupt: when it is not what was written.
+        """
+        header, rows, _ = await self.read(known.run_id)
+        if not header.goes_on_from(known):
+            raise RunNotFound(known.run_id)
+        return StoredRun(header, rows[known.rows :], known.rows)
 
     @abstractmethod
     async def runs(self) -> list[RunHeader]:

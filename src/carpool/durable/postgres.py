@@ -104,6 +104,12 @@ class PostgresJournal(Journal):
             raise RunNotFound(run_id)
         return found
 
+    async def read_on(self, known: RunHeader) -> StoredRun:
+        found = await self._look(lambda tables: tables.run(known.run_id, known), None)
+        if found is None:
+            raise RunNotFound(known.run_id)
+        return found
+
     async def runs(self) -> list[RunHeader]:
         return await self._look(lambda tables: tables.headers(), [])
 

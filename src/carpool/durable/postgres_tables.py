@@ -52,7 +52,7 @@ SELECT run_id, header, digest, session IS NOT NULL, extract(epoch FROM clock_tim
 FROM {schema}.runs"""
 _ONE = SQL(_FIND + " WHERE run_id = %s")
 _ALL = SQL(_FIND + " ORDER BY updated DESC, run_id")
-_ROWS = SQL("SELECT stream, body FROM {schema}.rows WHERE run_id = %s ORDER BY number")
+_ROWS = SQL("SELECT stream, body FROM {schema}.rows WHERE run_id = %s AND number > %s ORDER BY number")
 
 # What is set is so in this transaction only: behind a pooler it holds as well, and no other session is changed.
 # Headers are locked in one order: whoever locks several waits for nobody who waits for one of them.
@@ -195,15 +195,18 @@ class Tables:
         """All, the latest first."""
         return [self.checked(row).header for row in self._all(_ALL, (self._key,))]
 
-    def run(self, run_id: str) -> StoredRun | None:
-        """The header and every row of a run, as of one instant."""
+    def run(self, run_id: str, known: RunHeader | None = None) -> StoredRun | None:
+        """The header and every row of a run as of one instant, or the rows since it was as ``known`` says, if it still
+        is that run."""
+        before = 0 if known is None else known.rows
         self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         found = self.find(run_id)
-        rows = [Row(*row) for row in self._all(_ROWS, (_id(run_id),))]
+        rows = [Row(*row) for row in self._all(_ROWS, (_id(run_id), before))]
         self._connection.execute("COMMIT")
-        if found is None:
+        if found is None or (known is not None and not found.header.goes_on_from(known)):
             return None
-        return StoredRun(found.header, verified(f"{self._place}, run {run_id!r}", found.header, rows))
+        place = f"{self._place}, run {run_id!r}"
+        return StoredRun(found.header, verified(place, found.header, rows, known), before)
 
     def checked(self, row: tuple[Any, ...]) -> Found:
         """What was found of a header."""

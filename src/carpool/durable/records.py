@@ -101,6 +101,10 @@ class RunHeader(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rows: int = 0
     chain: str = ""
 
+    def goes_on_from(self, known: RunHeader) -> bool:
+        """Whether this is the same run, as it was then or later; not one that was begun under its name since."""
+        return self.run_id == known.run_id and self.created == known.created and self.rows >= known.rows
+
     def status(self, *, live: bool) -> str:
         """``running`` in a living process; ``interrupted`` where that died; ``new`` before any; else how it ended:
         ``cancelled``, the class of the error, or the stop reason."""
@@ -231,13 +235,15 @@ def chained(before: str, rows: Iterable[Row]) -> str:
     return link.hex()
 
 
-def verified(place: str, header: RunHeader, rows: Sequence[Row]) -> Sequence[Row]:
-    """``rows``, which are all of the run.
+def verified(place: str, header: RunHeader, rows: Sequence[Row], known: RunHeader | None = None) -> Sequence[Row]:
+    """``rows``, which are all of the run, or all since it was as ``known`` says.
 
     :raises JournalCorrupt: when they are not what was written.
     """
-    if len(rows) != header.rows:
-        raise JournalCorrupt(place, f"{len(rows)} of {header.rows} rows are left; restore the file from a copy")
-    if any(row.stream not in _STREAMS for row in rows) or chained("", rows) != header.chain:
+    before, link = (0, "") if known is None else (known.rows, known.chain)
+    if before + len(rows) != header.rows:
+        left = before + len(rows)
+        raise JournalCorrupt(place, f"{left} of {header.rows} rows are left; restore the file from a copy")
+    if any(row.stream not in _STREAMS for row in rows) or chained(link, rows) != header.chain:
         raise JournalCorrupt(place, "a row is not as it was written; restore the file from a copy")
     return rows

@@ -64,6 +64,12 @@ class SqliteJournal(Journal):
             raise RunNotFound(run_id)
         return found
 
+    async def read_on(self, known: RunHeader) -> StoredRun:
+        found = await self._look(lambda tables: tables.run(known.run_id, known), None)
+        if found is None:
+            raise RunNotFound(known.run_id)
+        return found
+
     async def recollect(self, run_id: str) -> tuple[RunHeader, History]:
         def work(tables: Tables) -> tuple[RunHeader, History] | None:
             stored = tables.run(run_id)

@@ -45,21 +45,23 @@ class Tables:
         """All, the latest first."""
         return [self._checked(*row) for row in self._all()]
 
-    def run(self, run_id: str) -> StoredRun | None:
-        """The header and every row of a run."""
-        known = self.find(run_id)
-        if known is None:
+    def run(self, run_id: str, known: RunHeader | None = None) -> StoredRun | None:
+        """The header and every row of a run, or those since it was as ``known`` says, if it still is that run."""
+        there = self.find(run_id)
+        if there is None or (known is not None and not there[1].goes_on_from(known)):
             return None
-        number, header = known
+        number, header = there
+        before = 0 if known is None else known.rows
         found = self._rows(
             "SELECT id, stream, body FROM rows WHERE id > ? AND id < ? ORDER BY id",
-            (number * _RUN, (number + 1) * _RUN),
+            (number * _RUN + before, (number + 1) * _RUN),
             (int, int, bytes),
         )
         place = f"{self._place}, run {run_id!r}"
-        if any(row_id != number * _RUN + expected for expected, (row_id, _, _) in enumerate(found, 1)):
+        if any(row_id != number * _RUN + expected for expected, (row_id, _, _) in enumerate(found, before + 1)):
             raise JournalCorrupt(place, "rows are missing; restore the file from a copy")
-        return StoredRun(header, verified(place, header, [Row(stream, body) for _, stream, body in found]))
+        rows = [Row(stream, body) for _, stream, body in found]
+        return StoredRun(header, verified(place, header, rows, known), before)
 
     def find(self, run_id: str) -> tuple[int, RunHeader] | None:
         """The number and the header of a run."""

@@ -34,6 +34,19 @@ async def what_a_change_returned_from_is_there(desk: Desk) -> None:
     require(list(stored.rows) == [*_rows(3), *_rows(4)], "the rows are not those that were appended, in their order")
 
 
+async def what_came_since_can_be_read_by_itself(desk: Desk) -> None:
+    first = await desk.journal.change("run", lambda _: _with(_header(), _rows(3)))
+    later = await desk.journal.change("run", lambda header: _with(_there(header), _rows(4)))
+    since = await desk.journal.read_on(first)
+    require(list(since.rows) == _rows(4) and since.before == 3, f"{len(since.rows)} rows came since {since.before}")
+    require(since.header == later, "the header that came with them is not the present one")
+    require(list((await desk.journal.read_on(later)).rows) == [], "something came since the last change")
+    await desk.journal.remove("run")
+    await refused(RunNotFound, desk.journal.read_on(later))
+    await desk.journal.change("run", lambda _: _with(replace(_header(), created=_AT + timedelta(days=1)), _rows(9)))
+    await refused(RunNotFound, desk.journal.read_on(later))
+
+
 async def a_header_comes_back_as_it_was(desk: Desk) -> None:
     header = replace(
         _header(),
@@ -219,6 +232,7 @@ async def its_events_are_kept_numbered_over_all_processes(desk: Desk) -> None:
 STORE: tuple[Check, ...] = (
     a_run_that_nobody_has_begun_is_not_there,
     what_a_change_returned_from_is_there,
+    what_came_since_can_be_read_by_itself,
     a_header_comes_back_as_it_was,
     a_step_that_raises_changes_nothing,
     a_step_that_raises_keeps_no_other_from_being_done,

@@ -142,7 +142,7 @@ class Following:
         if header.rows == picture.taken:
             picture.header = header
             return
-        stored = await self._journal.read(header.run_id)
+        stored = await (self._journal.read_on(picture.header) if picture.taken else self._journal.read(header.run_id))
         await to_thread.run_sync(picture.take, stored)
 
 

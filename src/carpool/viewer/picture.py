@@ -63,7 +63,7 @@ class Picture:
         """
         self.header = stored.header
         run = f"run {stored.header.run_id!r}"
-        for stream, body in stored.rows[self.taken :]:
+        for stream, body in stored.rows[self.taken - stored.before :]:
             self.taken += 1
             if stream == ENTRY:
                 self._take_entry(decode_entry(f"{run}, row {self.taken}", body))
