@@ -30,9 +30,10 @@ def parse_limits(text: str) -> dict[str, Any]:
 
     Parts are separated by commas. A part is tokens (``500k tokens``, ``200k input tokens``), dollars
     (``$2.50``, ``2.50 usd``), agents (``20 agents``), time (``90s``, ``10m``, ``1h30m``) or depth
-    (``depth 3``); ``k``, ``m`` and ``g`` multiply tokens and agents. An empty text sets no limit.
+    (``depth 3``); ``k``, ``m`` and ``g`` multiply tokens and agents. A text without a part is refused: most often it
+    is a variable that somebody forgot to set, and no limit is the last thing that was meant.
 
-    :raises ValueError: naming the part that can't be read, or a limit that is set twice.
+    :raises ValueError: naming the part that can't be read, or a limit that is set twice; or if nothing is named.
     """
     found: dict[str, Any] = {}
     # A comma between digits groups thousands ("1,000 agents"); every other comma separates parts.
@@ -45,6 +46,8 @@ def parse_limits(text: str) -> dict[str, Any]:
         if name in found:
             raise ValueError(f"budget {text!r}: {name} is set twice, the second time by {part.strip()!r}")
         found[name] = value
+    if not found:
+        raise ValueError(f"budget {text!r}: {text!r} says no tokens or dollars, and no other limit; {_EXAMPLE}")
     return found
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from carpool import AgentSpec, BudgetLimits, SharedInfra, Swarm, TokenAccounting
+from carpool import AgentSpec, BudgetLimits, BudgetSnapshot, SharedInfra, Swarm, TokenAccounting
 from carpool.cli.bill import Bill, bill_of, wording
 from carpool.events import (
     AgentCancelled,
@@ -47,19 +47,34 @@ def test_agents_are_counted_by_how_they_ended_and_all_spend_counts() -> None:
     assert (bill.started, bill.retried) == (4, 1)
     assert (bill.finished, bill.failed, bill.cancelled, bill.replayed) == (2, 1, 1, 1)
     assert bill.usage == TokenAccounting(input_tokens=400, output_tokens=80, cost_usd=2.0)
+    assert bill.recalled == SPENT
 
 
 def test_who_was_refused_is_told_from_who_was_cancelled_in_the_line() -> None:
     facts = [
-        BudgetExhausted(reason="the limit is reached"),
-        AgentSkipped(reason="the limit is reached"),
+        BudgetExhausted(reason="max_agents reached: 2 of 2"),
+        AgentSkipped(reason="max_agents reached: 2 of 2"),
         AgentSkipped(reason="never started: CancelledError"),
-        BudgetExhausted(reason="and again"),
+        BudgetExhausted(reason="max_agents reached: and again"),
     ]
 
     bill = bill_of(facts)
 
-    assert (bill.refused, bill.withdrawn, bill.refusal) == (1, 1, "the limit is reached")
+    assert (bill.refused, bill.withdrawn, bill.refusals) == (1, 1, ("max_agents reached: 2 of 2",))
+
+
+def test_each_limit_that_said_no_is_told_once_whoever_it_said_it_to() -> None:
+    tokens = "max_total_tokens reached: {} spent, of 500; raise max_total_tokens to go on"
+    facts = [
+        AgentFailed(error=f"BudgetExhausted: {tokens.format(490)}"),
+        AgentFailed(error=f"BudgetExhausted: {tokens.format(495)}"),
+        AgentFailed(error="RuntimeError: max_cost_usd reached: says an agent"),
+        AgentSkipped(reason="agent limit reached: 5 of at most 5 agents started"),
+    ]
+
+    told = bill_of(facts).refusals
+
+    assert told == (tokens.format(490), "agent limit reached: 5 of at most 5 agents started")
 
 
 def test_the_time_is_from_the_first_event_to_the_latest() -> None:
@@ -91,8 +106,8 @@ async def test_the_bill_of_a_run_agrees_with_its_result() -> None:
     assert bill.stop_reason == result.stop_reason == "budget_exhausted"
 
 
-def rows(bill: Bill, budget: str = "") -> dict[str, str]:
-    return dict(wording(bill, BudgetLimits.parse(budget)))
+def rows(bill: Bill, budget: str | None = None) -> dict[str, str]:
+    return dict(wording(bill, BudgetLimits() if budget is None else BudgetLimits.parse(budget)))
 
 
 def test_what_did_not_happen_is_not_worded() -> None:
@@ -117,6 +132,44 @@ def test_what_did_not_happen_is_not_worded() -> None:
 )
 def test_each_limit_says_what_is_left_of_it(budget: str, row: str) -> None:
     assert rows(Bill(started=3, usage=SPENT, wall_s=30), budget)["budget"] == row
+
+
+PURSE = BudgetSnapshot(
+    input_tokens=250, output_tokens=50, total_tokens=300, cost_usd=1.25, agents_started=7, elapsed_s=90
+)
+
+
+@pytest.mark.parametrize(
+    ("budget", "row"),
+    [
+        ("350 tokens", "300 of 350 tokens · 50 left"),
+        ("$2", "$1.25 of $2.00 · $0.75 left"),
+        ("9 agents", "7 of 9 starts · 2 left"),
+        ("10m", "1 m 30 s of 10 m 00 s · 8 m 30 s left"),
+    ],
+)
+def test_what_is_left_is_what_the_purse_has_left_whatever_the_events_tell(budget: str, row: str) -> None:
+    assert rows(Bill(started=3, usage=SPENT, wall_s=30, purse=PURSE), budget)["budget"] == row
+
+
+def test_what_earlier_processes_spent_is_told_by_what_became_of_it() -> None:
+    before = TokenAccounting(input_tokens=250, output_tokens=50, cost_usd=1.25)
+    lost = TokenAccounting(input_tokens=100, output_tokens=20, cost_usd=0.5)
+
+    told = [text for _, text in wording(Bill(usage=SPENT, recalled=SPENT, before=before, in_vain=lost), BudgetLimits())]
+
+    assert "120 tokens · $0.50, on starts that were lost, failed or cancelled" in told
+    assert "60 tokens · $0.25, on answers no longer used" in told
+
+
+def test_an_overhang_of_a_billionth_of_a_dollar_is_no_answer_that_was_not_used() -> None:
+    before = TokenAccounting(input_tokens=100, output_tokens=20, cost_usd=0.5 + 1e-12)
+
+    assert "before" not in rows(Bill(usage=SPENT, recalled=SPENT, before=before))
+
+
+def test_what_is_booked_late_is_no_answer_that_was_not_used() -> None:
+    assert "before" not in rows(Bill(usage=SPENT, purse=PURSE))  # by a thread that was left behind, for example
 
 
 def test_the_second_limit_stands_below_the_first() -> None:

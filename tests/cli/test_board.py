@@ -66,6 +66,20 @@ def test_each_agent_is_in_one_state_and_all_are_counted() -> None:
     assert counts == "▶ 1 running   ✓ 1 finished   ↺ 1 recalled   ✗ 1 failed   – 1 cancelled   ⊘ 1 refused"
 
 
+def test_the_bar_of_a_resumed_run_begins_with_what_was_spent_before() -> None:
+    board = Board(before=TokenAccounting(input_tokens=500))
+    for event in (
+        AgentReplayed(agent="a", path="vote/a", tokens=TokenAccounting(input_tokens=100)),  # it is among the 500
+        AgentStarted(agent="b", path="vote/b"),
+        AgentFinished(agent="b", path="vote/b", tokens=TokenAccounting(input_tokens=100)),
+    ):
+        board.tell(event)
+
+    assert "600 of 1,000 tokens spent" in lines(board, BudgetLimits(max_total_tokens=1_000))[1]
+    assert "600 tokens spent · no limit" in lines(board, BudgetLimits())[1]
+    assert board.spent.total_tokens == 200
+
+
 def test_what_is_held_is_shown_beside_what_is_spent_and_what_is_free() -> None:
     board = told(started("a", held=COST), started("b", held=COST), finished("a"))
     bar = lines(board, BudgetLimits(max_total_tokens=480))[1]

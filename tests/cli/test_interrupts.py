@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed pipe: what has finished is kept, what it cost is told, and nothing is left behind."""
+"""Ctrl-C, SIGTERM, SIGHUP and closed pipes: what has finished is kept, its cost is told, and nothing is left behind."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def nobody() -> Iterator[int]:
     os.close(writer)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_prints_what_had_finished_and_what_it_cost(started, number: signal.Signals) -> None:
     process = started(*RUN, "--runner", "crew:first_only")
     wait_for(process, "finished  one.md", "started   two.md")
@@ -89,6 +89,37 @@ def test_the_second_interruption_ends_even_an_agent_that_blocks_everything(start
             process.wait(timeout=0.2)
 
     assert process.returncode == 130
+
+
+def test_a_terminal_that_hangs_up_again_and_again_only_asks(started) -> None:
+    process = started(*RUN, "--runner", "crew:first_only")
+    wait_for(process, "finished  one.md", "started   two.md")
+
+    for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+        process.send_signal(number)
+    out, err = process.communicate()
+
+    assert (process.returncode, out) == (130, "one.md:\nthe first answer\n"), err
+    assert err.count("stopping") == 1
+    assert "ended   interrupted" in err
+
+
+def test_what_hangs_up_under_nohup_goes_on(started) -> None:
+    ours = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = started(*RUN, "--runner", "crew:first_only")
+    finally:
+        signal.signal(signal.SIGHUP, ours)
+    wait_for(process, "started   two.md")
+
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.3)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+
+    assert process.returncode == 130, err
+    assert err.count("stopping") == 1
 
 
 def test_an_ignored_signal_stays_ignored(started) -> None:

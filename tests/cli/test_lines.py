@@ -101,6 +101,21 @@ def test_names_stand_in_a_column() -> None:
     assert str(short).index("5 ms") == str(long).index("5 ms")
 
 
+def test_a_name_that_nobody_has_foreseen_does_not_run_into_what_is_told_of_it() -> None:
+    poison = AgentSkipped(agent="a_long_name", timestamp=LATER, reason="never started: poison")
+
+    assert str(line(poison)).endswith("withdrawn a_long_name  poison")
+
+
+def test_a_column_may_be_wider_than_the_names_that_are_known() -> None:
+    lines = Lines([], {}, at_least=16)
+    told = [
+        "".join(text for text, _ in lines.of(AgentFinished(agent=name, duration_ms=5)) or []) for name in ("a", "bc")
+    ]
+
+    assert {each.index("5 ms") for each in told} == {20 + 16 + 2 + 4}
+
+
 def test_on_a_narrow_terminal_a_path_keeps_its_end() -> None:
     lines = Lines([], {"mapper_0": "a/very/long/way/down/to/page.md"}, width=80)
 

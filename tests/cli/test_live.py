@@ -4,6 +4,8 @@ import os
 import pty
 import re
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,13 +22,19 @@ async def run(spec, task, runtime, mailbox):
 """
 
 
-def at_a_terminal(*arguments: str, until: str = "", typed: bytes = b"", **environment: str) -> tuple[int, str]:
-    """The exit code and all that the terminal was sent; ``typed`` goes in once ``until`` was seen."""
+def begun_at_a_terminal(*arguments: str, **environment: str) -> tuple[int, int]:
+    """The process, and the other side of its terminal."""
     pid, terminal = pty.fork()
     if not pid:
         os.environ |= {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", "PYTHONPATH": str(SOURCE)}
         os.environ |= environment
         os.execv(sys.executable, [sys.executable, "-m", "carpool.cli", *arguments])
+    return pid, terminal
+
+
+def at_a_terminal(*arguments: str, until: str = "", typed: bytes = b"", **environment: str) -> tuple[int, str]:
+    """The exit code and all that the terminal was sent; ``typed`` goes in once ``until`` was seen."""
+    pid, terminal = begun_at_a_terminal(*arguments, **environment)
     said = b""
     while True:
         try:
@@ -74,6 +82,28 @@ def test_who_ends_it_at_once_has_the_cursor_back(folder: Path) -> None:
 
     assert code == 130
     assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")
+
+
+@pytest.mark.parametrize("how", [(), ("--lines",), ("--json",), ("--quiet",)])
+def test_when_the_terminal_closes_the_run_is_settled_and_closed_on_record(typed, folder: Path, how) -> None:
+    (folder / "slow.py").write_text(
+        SLOW.replace(
+            "await anyio.sleep(0.4)", "0 if spec.name == 'mapper_0' else open('at_work', 'w') and await wait()"
+        )
+        + "\nasync def wait():\n    await anyio.sleep(30)\n"
+    )
+    pid, terminal = begun_at_a_terminal(*RUN, *how)
+    os.set_blocking(terminal, False)
+    while not (folder / "at_work").exists():
+        with suppress(BlockingIOError):
+            os.read(terminal, 65536)
+        time.sleep(0.01)
+    os.close(terminal)  # from now on it is told SIGHUP, and can write nothing
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    (run,) = typed("ps", "--json").lines
+    assert (run["status"], run["completed"], run["cancelled"]) == ("cancelled", 1, 1)
+    assert run["spent"]["input_tokens"] == 100
 
 
 def test_items_that_can_not_be_read_are_not_still_to_come(folder: Path) -> None:

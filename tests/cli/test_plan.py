@@ -90,4 +90,4 @@ SPEND = TokenAccounting(input_tokens=100, output_tokens=50, cost_usd=1.0)
     ],
 )
 def test_the_verdict(planned: Plan, budget: str, fits: bool | None, reasons: list[str]) -> None:
-    assert verdict(planned, BudgetLimits.parse(budget)) == (fits, reasons)
+    assert verdict(planned, BudgetLimits.parse(budget) if budget else BudgetLimits()) == (fits, reasons)

@@ -241,12 +241,14 @@ def test_a_running_run_can_be_watched_and_cancelled_from_another_process(started
     out, _ = process.communicate(timeout=15)
 
     assert (in_use.code, gone.code) == (1, 1)
-    assert "carpool resume: RunInUse: " in in_use.err
-    assert "is in use by process" in in_use.err
+    for ended in (in_use, gone):
+        assert f"run {run_id!r} is in use by process {process.pid} on " in ended.err
+        assert f"; wait for it, or stop it: carpool cancel {run_id}\n" in ended.err
+        assert "run_id" not in ended.err.replace(repr(run_id), "")
     assert typed("ps").out.splitlines()[1].split()[1] == "cancelled"
     assert process.returncode == 130
     assert json.loads(out.splitlines()[-1])["interrupted"]
-    assert "finished  mapper_0" in follower.communicate(timeout=15)[0]
+    assert "finished  one.md" in follower.communicate(timeout=15)[0]
     assert typed("cancel", run_id).code == 1
 
 
@@ -346,3 +348,236 @@ def test_runs_at_once_share_a_journal(started, typed) -> None:
 
     assert [process.communicate()[0] for process in processes] == ["answer of reducer\n"] * 5
     assert [run["status"] for run in typed("ps", "--json").lines] == ["completed"] * 5
+
+
+EACH = ("--estimate", "100 input tokens, 20 output tokens, $0.0125")
+
+
+def rows_of(err: str) -> dict[str, list[str]]:
+    """The bill: texts by label; a row without one belongs to the label above it."""
+    rows: dict[str, list[str]] = {}
+    label = ""
+    for line in err.rpartition("\n\n")[2].splitlines():
+        label = line[:8].strip() or label
+        rows.setdefault(label, []).append(line[8:])
+    return rows
+
+
+def test_the_bill_of_a_resumed_run_says_of_the_budget_what_everybody_else_says(typed) -> None:
+    stopped = typed(*RUN, *EACH, "--budget", "240 tokens")
+    resumed = typed("resume", "last", "--add-budget", "240 tokens")
+    bill = rows_of(resumed.err)
+
+    assert rows_of(stopped.err)["budget"] == ["240 of 240 tokens · 0 left"]
+    assert bill["budget"] == ["480 of 480 tokens · 0 left"]
+    assert bill["before"] == ["120 tokens · $0.0125, on answers no longer used"]  # the editor of one answer
+    assert bill["tokens"] == ["300 in · 60 out"]
+    assert "spent   480 tokens" in typed("show", "last").out
+    assert "spent   480 tokens" in typed("resume", "last", "--dry-run").out
+    assert typed("resume", "last", "--json").lines[-1]["budget"]["total_tokens"] == 480
+
+
+def test_an_item_more_makes_the_last_answer_one_that_was_paid_for_in_vain(typed, folder: Path) -> None:
+    typed(*RUN, "--budget", "1k tokens, 9 agents, $1")
+    (folder / "four.md").write_text("Cats are number four.")
+    bill = rows_of(typed("resume", "last").err)
+
+    assert bill["budget"][0] == "720 of 1,000 tokens · 280 left"
+    assert bill["budget"][1] == "6 of 9 starts · 3 left"
+    assert bill["budget"][2] == "$0.075 of $1.00 · $0.925 left"
+    assert bill["before"] == ["120 tokens · $0.0125, on answers no longer used"]
+    assert "spent   720 tokens" in typed("show", "last").out
+
+
+def test_starts_that_came_to_nothing_are_told_apart_from_answers_that_are_not_used(typed, folder: Path) -> None:
+    crew = (folder / "crew.py").read_text()
+    (folder / "crew.py").write_text(crew + "\n\nasync def falls(spec, task, runtime, mailbox):\n"
+        "    runtime.lease.charge(COST)\n"
+        "    if 'three' in task and spec.name != 'reducer':\n"
+        "        raise RuntimeError('fell')\n"
+        "    return 'an answer'\n")  # fmt: skip
+    run = ("run", "--task", "t", "--items", "*.md", "--runner", "crew:falls", "--budget", "2k tokens")
+    typed(*run)
+    bill = rows_of(typed("resume", "last").err)
+
+    assert bill["budget"] == ["600 of 2,000 tokens · 1,400 left"]
+    assert bill["before"] == ["120 tokens · $0.0125, on starts that were lost, failed or cancelled"]
+
+
+# Items by their names
+
+
+def test_an_agent_on_record_is_called_by_its_item(typed, recorded: str) -> None:
+    shown = typed("show", recorded).out
+    page = typed("show", recorded, "two.md").out
+
+    for name in ("one.md", "two.md", "three.md"):
+        assert f"  {name} " in shown
+        assert f"finished  {name} " in typed("events", recorded).out
+    assert "number two" in page
+    assert page.startswith("map_reduce/mapper_2 · two.md · completed")
+    assert "number one" not in page
+
+
+def test_who_asks_for_an_agent_that_is_not_there_is_told_agents_and_items(typed, recorded: str) -> None:
+    ended = typed("show", recorded, "gone.md")
+
+    assert ended.code == 2
+    assert "there are: mapper_0 of one.md, mapper_1 of three.md, mapper_2 of two.md, reducer" in ended.err
+
+
+def test_an_item_that_nobody_was_started_on_is_not_an_unknown_one(typed) -> None:
+    typed(*RUN, "--budget", "1 agent")
+    ended = typed("show", "last", "two.md")
+
+    assert ended.code == 2
+    assert "'two.md' was never started in run" in ended.err
+    assert "agent limit reached: 1 of at most 1" in ended.err
+    assert "refused   two.md" in typed("events", "last").out
+
+
+def test_an_item_keeps_its_name_when_another_comes_before_it(typed, recorded: str, folder: Path) -> None:
+    (folder / "a.md").write_text("Cats are number zero.")
+    typed("resume", recorded)
+
+    for name, number in (("a.md", "zero"), ("one.md", "one"), ("two.md", "two"), ("three.md", "three")):
+        (page,) = typed("show", recorded, name).out.split("system prompt:")[1:]
+        assert f"Cats are number {number}." in page
+    tree = typed("show", recorded).out.partition("map_reduce\n")[2].splitlines()
+    assert len(tree) == 6  # four items, and an editor of three answers and one of four
+    told = typed("events", recorded).out
+    assert "recalled  mapper_1" in told  # which was three.md, and is one.md now
+    assert "one.md" not in told
+
+
+def test_the_lines_of_a_long_list_are_on_record_by_their_task(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    import carpool.cli.labels as labels
+
+    monkeypatch.setattr(labels, "_MOST_BYTES", 20)
+    typed(*RUN)
+
+    assert "number two" in typed("show", "last", "two.md").out
+    assert "finished  two.md" in typed("events", "last").out
+    assert typed("ps", "--json").lines[0]["about"]["labels"] == {}
+
+
+def test_a_key_in_the_name_of_an_item_is_not_stored(typed, folder: Path) -> None:
+    key = "sk-" + "a1b2c3d4" * 5
+    (folder / f"{key}.md").write_text("text")
+    typed(*RUN)
+
+    assert key.encode() not in b"".join(file.read_bytes() for file in (folder / "state" / "carpool").iterdir())
+    assert "[secret].md" in typed("show", "last").out
+
+
+# Columns
+
+
+def test_events_stand_in_columns_whoever_they_are_about(typed) -> None:
+    names = ("a", "an_agent_with_a_long_name", "bad")
+    typed(
+        "run", "--pattern", "vote", *(f"--agent={name}" for name in names), "--task", "t", "--runner", "crew:bad_fails"
+    )
+    told = [line for line in typed("events", "last").out.splitlines() if " ms" in line]
+
+    assert len(told) == 3
+    assert len({line.index(" ms") for line in told}) == 1
+    assert all(name in line for name, line in zip(sorted(names), sorted(told, key=lambda line: line[22:]), strict=True))
+
+
+# What would not help
+
+
+def test_a_limit_that_is_not_there_is_not_raised_in_silence(typed) -> None:
+    typed(*RUN, "--budget", "2 agents")
+    dry = typed("resume", "last", "--add-budget", "$1", "--dry-run")
+    ended = typed("resume", "last", "--add-budget", "$1, 3 agents", "--quiet")
+
+    said = "carpool resume: --add-budget: the run has no limit that $1.00 could be added to, and goes on without one\n"
+    assert (dry.err, ended.err) == (said, said)
+    assert "budget  5 agents" in typed("show", "last").out
+
+
+def test_what_the_ceiling_takes_from_what_is_added_is_told(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed(*RUN, "--budget", "2 agents")
+    monkeypatch.setenv("CARPOOL_MAX_BUDGET", "3 agents")
+    told = typed("resume", "last", "--add-budget", "5 agents", "--dry-run")
+
+    assert "with 5 agents more it would be 7 agents, and CARPOOL_MAX_BUDGET allows 3 agents\n" in told.err
+    assert "budget  3 agents" in told.out
+
+
+def test_who_is_stopped_by_the_ceiling_is_told_to_have_that_raised(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARPOOL_MAX_BUDGET", "2 agents, $5")
+    ended = typed(*RUN, "--budget", "9 agents")
+    quiet = typed(*RUN, "--budget", "0 agents", "--quiet")
+    bill = rows_of(ended.err)
+
+    assert bill["ended"] == [
+        "stopped by the budget: agent limit reached: 2 of at most 2 agents started; CARPOOL_MAX_BUDGET allows no more"
+    ]
+    assert " · to go on: raise CARPOOL_MAX_BUDGET, which is $5.00, 2 agents, then carpool resume " in bill["run"][0]
+    assert "raise max_agents to go on" in quiet.err  # this limit was the user's own
+
+
+def test_every_limit_that_stopped_the_run_is_named(typed, folder: Path) -> None:
+    (folder / "asking.py").write_text(
+        "from carpool import TokenAccounting\n\n"
+        "async def run(spec, task, runtime, mailbox):\n"
+        "    runtime.lease.reserve(TokenAccounting(input_tokens=900))\n"
+    )
+    ended = typed("run", "--task", "t", "--items", "*.md", "--runner", "asking:run", "--budget", "500 tokens, 2 agents")
+    told = rows_of(ended.err)["ended"][0]
+
+    assert ended.code == 4
+    assert "max_total_tokens reached: 0 spent" in told
+    assert "agent limit reached: 2 of at most 2 agents started" in told
+    assert told.count("; and ") == 1
+
+
+def test_a_dry_run_needs_no_runner_and_going_on_does(typed, folder: Path) -> None:
+    script = folder / "script.sh"
+    script.write_text("#!/bin/sh\necho yes\n")
+    script.chmod(0o700)
+    typed("run", "--task", "t", "--items", "*.md", "--command", "./script.sh", "--budget", "1 agent")
+    script.unlink()
+
+    assert typed("resume", "last", "--add-budget", "5 agents", "--dry-run").code == 0
+    assert typed("resume", "last", "--add-budget", "5 agents").code == 2
+    assert typed("ps", "--json").lines[0]["epoch"] == 1
+
+
+def test_who_kills_its_process_again_and_again_is_shown_as_poison_with_what_to_do(started, typed, folder) -> None:
+    (folder / "killer.py").write_text(
+        "import os\n\nasync def run(spec, task, runtime, mailbox):\n"
+        "    os._exit(9) if 'number two' in task else None\n"
+        "    return 'yes'\n"
+    )
+    alone = ("--pattern", "map-reduce", "--items", "two.md", "--runner", "killer:run", *EACH)
+    deaths = [started("run", "--task", "t", *alone).wait()]
+    deaths += [started("resume", "last").wait() for _ in range(3)]
+    ended = typed("resume", "last")
+    page = typed("show", "last", "two.md").out
+
+    assert deaths == [9] * 4
+    assert "withdrawn two.md  " in ended.err
+    assert page.startswith("map_reduce/mapper_0 · two.md · lost · 480 tokens")
+    assert "not started again:\npoison: the process died 4 times while this agent ran" in page
+    assert "change its task or its spec" in page
+    assert "lost · 4 starts · poison: the process died 4 times" in typed("show", "last").out
+    assert "withdrawn two.md            poison: the process died" in typed("events", "last").out
+    assert rows_of(ended.err)["before"] == ["480 tokens · $0.05, on starts that were lost, failed or cancelled"]
+
+
+def test_a_run_that_is_taken_in_between_says_so_and_nothing_of_its_budget(typed, monkeypatch) -> None:
+    from carpool.durable import SqliteJournal
+
+    recorded = typed(*RUN, "--budget", "2 agents", "--json").lines[-1]["run_id"]
+    looks = iter([False])  # of the first look; it is running from then on
+    monkeypatch.setattr(SqliteJournal, "is_live", lambda *_: next(looks, True))
+    ended = typed("resume", recorded)
+
+    assert ended.code == 1
+    assert "budget" not in rows_of(ended.err)
+    assert f"carpool resume: RunInUse: run {recorded!r} is in use by " in ended.err
+    assert ended.err.endswith(f"; wait for it, or stop it: carpool cancel {recorded}\n")

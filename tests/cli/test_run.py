@@ -138,6 +138,23 @@ def test_when_all_fail_the_exit_code_says_so_and_one_line_why(typed) -> None:
     assert ended == (1, "", f"carpool run: no answer: {why}\n")
 
 
+@pytest.mark.parametrize("how", [(), ("--no-journal",)])
+def test_the_last_line_stays_short_however_many_reasons_there_are(typed, folder, how) -> None:
+    (folder / "each.py").write_text(
+        "async def run(spec, task, runtime, mailbox): raise RuntimeError(f'{spec.name} fell ' + 'and fell ' * 99)"
+    )
+    for number in range(27):
+        (folder / f"{number}.md").write_text("text")
+    ended = typed(*FILES, "--runner", "each:run", "--quiet", *how)
+
+    assert ended.code == 1
+    assert ended.err.count("\n") == 1
+    assert len(ended.err) < 1_000
+    assert ended.err.count("RuntimeError: ") == 3
+    where = "" if how else f": carpool show {typed('ps', '--json').lines[0]['run_id']}"
+    assert ended.err.endswith(f"); and 27 other reasons{where}\n")
+
+
 def test_what_was_paid_for_is_printed_even_where_there_is_no_one_answer(typed) -> None:
     team = ("--agent", "a", "--agent", "bad", "--agent", "c")
     ended = typed("run", *TASK, "--runner", "crew:bad_fails", "--pattern", "pipeline", *team, "--quiet")

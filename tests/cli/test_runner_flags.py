@@ -50,6 +50,54 @@ def test_what_does_not_go_together_is_refused_before_anything_starts(typed, flag
     assert said in ended.err
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--command", "nosuchcmd -p"), "--command nosuchcmd -p: nosuchcmd: there is no such program on PATH"),
+        (("--command", "./nosuch.sh"), "./nosuch.sh: there is no such file, or it is none to be started"),
+        (("--command", "/etc/passwd"), "/etc/passwd: there is no such file, or it is none to be started"),
+        (("--model", "openai:x"), "--model openai:x: openai needs an API key: set OPENAI_API_KEY (see"),
+        (("--model", "anthropic:x"), "--model anthropic:x: anthropic needs an API key: set ANTHROPIC_API_KEY (see"),
+        (("--model", "nosuch:x"), "; for a server that speaks OpenAI's protocol give --base-url (see"),
+        (("--model", "openai:x", "--record", "new.jsonl"), "set OPENAI_API_KEY"),
+    ],
+)
+def test_what_no_agent_could_be_made_with_is_refused_before_anything_starts(
+    typed, folder, monkeypatch: pytest.MonkeyPatch, flags, said: str
+) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    ended = typed(*VOTE, *flags)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert "ModelRunner" not in ended.err
+    assert ended.err.count("\n") == 1
+    assert "no runs yet" in typed("ps").err
+    assert not (folder / "new.jsonl").exists()
+
+
+def test_a_server_of_ones_own_needs_no_key(typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    ended = typed(*VOTE, "--model", "openai:x", "--base-url", "http://127.0.0.1:9/v1", "--timeout", "100ms")
+
+    assert ended.code == 1  # nobody is there, and the agents have found out
+    assert "agents  2 starts · 2 failed" in ended.err
+
+
+def test_calls_that_are_on_a_cassette_need_no_key_and_no_program(typed, folder) -> None:
+    script = folder / "script.sh"
+    script.write_text("#!/bin/sh\necho yes\n")
+    script.chmod(0o700)
+    command = ("--command", "./script.sh")
+    typed(*VOTE, *command, "--record", "team.jsonl")
+    script.unlink()
+
+    assert typed(*VOTE, *command, "--record", "team.jsonl").out == "yes\n"
+    assert typed(*VOTE, *command, "--replay", "team.jsonl").out == "yes\n"
+    assert typed(*VOTE, *command).code == 2
+
+
 def test_a_model_without_the_extra_says_what_to_install(typed, monkeypatch: pytest.MonkeyPatch) -> None:
     import carpool.cli.runner_choice as runner_choice
 

@@ -66,6 +66,15 @@ def test_help_of_run_tells_every_flag_and_the_exit_codes(typed) -> None:
         assert code in told
 
 
+@pytest.mark.parametrize("module", ["carpool", "carpool.cli"])
+def test_it_is_there_as_a_module_too(module: str) -> None:
+    command = [sys.executable, "-c", f"import runpy, sys; sys.path[:] = {sys.path!r}; sys.argv[1:] = ['--version']; "]
+    command[-1] += f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith("carpool")
+
+
 def test_the_version_is_told(typed) -> None:
     ended = typed("--version")
 

@@ -46,6 +46,22 @@ def test_task_items_budget_and_runner_of_the_file_hold_where_nothing_else_is_sai
     assert told["usage"]["cost_usd"] > 0
 
 
+def test_a_variable_that_nobody_has_set_takes_no_limit_away(typed, monkeypatch, folder: Path) -> None:
+    for text in ("", " ", ","):
+        ended = typed("run", "team.yaml", "--budget", text)
+        assert (ended.code, ended.out) == (2, "")
+        assert f"--budget: budget {text!r}: {text!r} says no tokens or dollars" in ended.err
+    monkeypatch.setenv("CARPOOL_BUDGET", "")  # as if it were not there: the file's holds
+    assert result(typed("run", "team.yaml", "--json"))["budget"]["limits"]["max_agents"] == 3
+    for name in ("CARPOOL_BUDGET", "CARPOOL_MAX_BUDGET"):
+        monkeypatch.setenv("CARPOOL_BUDGET", "")
+        monkeypatch.setenv(name, ",")
+        assert f"{name}: budget ',': ',' says no tokens or dollars" in typed("run", "team.yaml").err
+    (folder / "team.yaml").write_text(TEAM.replace("budget: 3 agents", 'budget: ""'))
+    monkeypatch.delenv("CARPOOL_MAX_BUDGET")
+    assert "budget: budget '': '' says no tokens or dollars" in typed("check", "team.yaml").err
+
+
 def test_flags_come_before_the_environment_and_that_before_the_file(typed, monkeypatch, folder: Path) -> None:
     monkeypatch.setenv("CARPOOL_TASK", "of the environment")
     monkeypatch.setenv("CARPOOL_BUDGET", "5 agents")

@@ -15,7 +15,7 @@ LIMITS = st.fixed_dictionaries(
 
 
 def lower(limits: str, ceiling: str) -> BudgetLimits:
-    return lower_of(BudgetLimits.parse(limits), BudgetLimits.parse(ceiling))
+    return lower_of(*(BudgetLimits.parse(text) if text else BudgetLimits() for text in (limits, ceiling)))
 
 
 def test_each_dimension_is_the_lower_one() -> None:

@@ -46,7 +46,7 @@ The budget is for all calls together, as long as the server runs; a client can g
 _SHOW = """\
 Show a run: the tree of its agents with how they ended, what they cost and how long they took.
 
-With an agent, by name or path: what it was asked, and what it answered."""
+With an agent, by name, path or item: what it was asked, and what it answered."""
 
 _VIEW = """\
 Show runs in a browser: timeline, tree, budget, every agent; live while a run goes on.

@@ -37,16 +37,18 @@ class Board:
     """Counts of all agents, and the places of those that run and of those that ended last.
 
     While there are few agents, ``all`` has everyone; beyond ``few`` it is given up, and what is kept does not grow
-    with the number of agents.
+    with the number of agents. ``spent`` is what these agents cost, ``booked`` what the budget has spent.
     """
 
-    def __init__(self, few: int = 48) -> None:
+    def __init__(self, few: int = 48, *, before: TokenAccounting | None = None) -> None:
+        """``before`` is what earlier processes of the run have spent, on answers that are recalled too."""
         self.counts: dict[str, int] = {}
         self.running: dict[str, Place] = {}
         self.ended: deque[Place] = deque(maxlen=_REMEMBERED)
         self.bad: deque[Place] = deque(maxlen=_REMEMBERED)
         self.all: dict[str, Place] | None = {}
         self.spent = _NOTHING
+        self.booked = before or _NOTHING
         self.began: datetime | None = None
         self.latest: events.Event | None = None
         self.notice = ""
@@ -123,6 +125,8 @@ class Board:
         place.seconds = None if duration_ms is None else duration_ms / 1e3
         place.tokens = tokens or _NOTHING
         self.spent += place.tokens
+        if state != "recalled":
+            self.booked += place.tokens
         self.counts[state] = self.counts.get(state, 0) + 1
         self.ended.append(place)
         if state in ("failed", "refused") or (state == "withdrawn" and note):

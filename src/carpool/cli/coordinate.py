@@ -16,6 +16,7 @@ from ..events import Event
 from ..infra import SharedInfra
 from ..results import CoordinationResult
 from ..runner import RunnerLike
+from ..types import BudgetSnapshot
 from .assembly import Assembly
 from .interrupts import stopping_on_interrupt
 from .terminal import OutputClosedError
@@ -29,12 +30,13 @@ _LOOKS_EVERY_S = 0.5
 @dataclass
 class Ending:
     """How a run ended. ``result`` is the whole one, or what of it was there when it was stopped. ``on_record``: the
-    journal, if there is one, knows of it."""
+    journal, if there is one, knows of it. ``purse`` is the budget then; ``None`` if it came to none."""
 
     result: CoordinationResult | None = None
     error: Exception | None = None
     interrupted: bool = False
     on_record: bool = True
+    purse: BudgetSnapshot | None = None
     unheard: str = ""  # why stdout can't be written
 
     @property
@@ -102,6 +104,7 @@ async def coordinate(
             with stopping_on_interrupt(interrupt):
                 await _run(work, runner, infra, ending, scope, None if on_record is None else on_record.run_id)
         group.cancel_scope.cancel()
+    ending.purse = infra.budget.snapshot()
     if not ending.unheard:
         try:
             follower.catch_up()

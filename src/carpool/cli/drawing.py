@@ -66,9 +66,9 @@ def drawn(
 
 
 def _budget(board: Board, limits: BudgetLimits) -> Text:
-    gauge = _tightest(board.spent, board.held, limits)
+    gauge = _tightest(board.booked, board.held, limits)
     if gauge is None:
-        spent = board.spent
+        spent = board.booked
         return Text(f"{spent.total_tokens:,} tokens{_price(spent)} spent · no limit on spend", "dim")
     filled = min(_BAR, round(gauge.spent * _BAR))
     held = min(_BAR - filled, round(gauge.held * _BAR))

@@ -9,7 +9,7 @@ from ..types import BudgetLimits
 from .flags import Flags
 from .usage import UsageError
 
-__all__ = ["at_most", "with_environment"]
+__all__ = ["at_most", "ceiling", "with_environment"]
 
 
 def with_environment(flags: Flags) -> Flags:
@@ -33,17 +33,25 @@ def with_environment(flags: Flags) -> Flags:
     return flags
 
 
-def at_most(limits: BudgetLimits) -> BudgetLimits:
-    """``limits``, or ``CARPOOL_MAX_BUDGET`` where that is lower: an operator's ceiling on what anybody may spend.
+def ceiling() -> BudgetLimits | None:
+    """``CARPOOL_MAX_BUDGET``, an operator's ceiling on what anybody may spend.
 
     :raises UsageError: when it can't be read: a ceiling with a mistake in it is no reason to go without.
     """
-    ceiling = _limits("CARPOOL_MAX_BUDGET")
-    if ceiling is None:
+    return _limits("CARPOOL_MAX_BUDGET")
+
+
+def at_most(limits: BudgetLimits) -> BudgetLimits:
+    """``limits``, or the :func:`ceiling` where that is lower.
+
+    :raises UsageError: as :func:`ceiling`.
+    """
+    most = ceiling()
+    if most is None:
         return limits
     from ..teams import lower_of
 
-    return lower_of(limits, ceiling)
+    return lower_of(limits, most)
 
 
 def _limits(name: str) -> BudgetLimits | None:

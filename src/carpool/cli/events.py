@@ -8,9 +8,11 @@ from typing import Annotated
 import anyio
 from cyclopts import Parameter
 
-from ..durable import Journal
+from ..durable import Journal, RunDocument, document_of
+from ..durable.telling import Teller
 from ..events import AgentEvent, Event, encode
 from .journal import JournalFlag, run_called, with_journal
+from .labels import labels_of
 from .lines import Lines
 from .terminal import Screen, harmless_json
 from .usage import DONE
@@ -18,6 +20,7 @@ from .usage import DONE
 __all__ = ["events"]
 
 _LOOKS_EVERY_S = 0.25
+_NAME = 16  # columns that any name has, so that lines which come later stand below those before
 
 
 def events(
@@ -39,16 +42,17 @@ def events(
 
 
 async def _tell(journal: Journal, run_id: str, screen: Screen, *, as_json: bool, follow: bool) -> None:
-    told, rows = 0, -1
-    shown: Callable[[Event], str | None] = _as_json if as_json else _AsText()
+    teller, known = Teller(run_id), None
+    shown: Callable[[Event], str | None] | None = _as_json if as_json else None
     while True:
         header = await journal.header(run_id)
         live = header is not None and journal.is_live(header)  # asked before looking: what is written last is seen
-        if header is not None and header.rows != rows:
-            stored = await journal.read(run_id)
-            rows = stored.header.rows
-            for event in stored.events(told):
-                told = event.seq
+        if header is not None and (known is None or header.rows != known.rows):
+            stored = await journal.read(run_id) if known is None else await journal.read_on(known)
+            known = stored.header
+            if shown is None:
+                shown = _AsText(document_of(stored, live=live))
+            for event in teller.tell(stored.rows):
                 if (line := shown(event)) is not None:
                     screen.answer(line)
         if not follow or not live:
@@ -61,10 +65,12 @@ def _as_json(event: Event) -> str:
 
 
 class _AsText:
-    """The lines that a run shows while it goes on. How wide a name may be is not known beforehand."""
+    """The lines that a run shows while it goes on. Who will be in it is not known beforehand."""
 
-    def __init__(self) -> None:
-        self._lines = Lines([" " * 16], {}, None)
+    def __init__(self, run: RunDocument) -> None:
+        names = {str(event["agent"]) for event in run.events if "agent" in event}
+        labels = labels_of(run)
+        self._lines = Lines(names - labels.keys(), labels, at_least=_NAME)
 
     def __call__(self, event: Event) -> str | None:
         line = self._lines.of(event)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one asks to stop, the second one does not ask."""
+"""Ctrl-C and SIGTERM: the first one asks to stop, the second one does not ask. A terminal that closes only asks."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from .usage import INTERRUPTED
 __all__ = ["leave", "stopping_on_interrupt"]
 
 
+_HANGUP: int | None = getattr(signal, "SIGHUP", None)  # not on Windows
+_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None]
+
+
 @contextmanager
 def stopping_on_interrupt(stop: Callable[[], None]) -> Generator[None]:
     """Within the block, the first signal calls ``stop`` from the event loop; the next ends the process at once.
+
+    SIGHUP, by which a terminal or a connection says that it is gone, calls ``stop`` as well, and never ends anything:
+    the shell and the system may send one each, and nobody is there who was asked to be patient.
 
     Plain handlers, not the loop's own: those never run while an agent blocks the loop, and then not even the
     second Ctrl-C would end anything. A signal that is ignored, as under ``nohup``, stays ignored. Signals reach
@@ -26,20 +33,22 @@ def stopping_on_interrupt(stop: Callable[[], None]) -> Generator[None]:
     from asyncio import get_running_loop  # slow to load, and loaded by now
 
     loop = get_running_loop()
-    asked = False
+    asked = stopping = False
 
-    def handle(*_: Any) -> None:
-        nonlocal asked
-        if asked:
+    def handle(number: int, _: Any) -> None:
+        nonlocal asked, stopping
+        if asked and number != _HANGUP:
             _bring_back_cursor()
             os._exit(INTERRUPTED)
-        asked = True
-        loop.call_soon_threadsafe(stop)
+        asked = asked or number != _HANGUP
+        if not stopping:
+            stopping = True
+            loop.call_soon_threadsafe(stop)
 
     with ExitStack() as undo:
         if threading.current_thread() is threading.main_thread():
             undo.enter_context(_woken_by_signals(loop))
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     undo.callback(signal.signal, number, signal.signal(number, handle))
         yield

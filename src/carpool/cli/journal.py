@@ -11,11 +11,11 @@ import anyio
 from cyclopts import Group, Parameter
 
 from ..durable import Journal, RunHeader, SqliteJournal
-from ..errors import JournalError
+from ..errors import JournalError, RunInUse
 from .terminal import Screen, on_one_line
 from .usage import FAILED, UsageError
 
-__all__ = ["JOURNAL", "JournalFlag", "journal_at", "journal_file", "run_called", "with_journal"]
+__all__ = ["JOURNAL", "JournalFlag", "journal_at", "journal_file", "run_called", "said_of", "with_journal"]
 
 T = TypeVar("T")
 
@@ -70,8 +70,17 @@ def with_journal(command: str, path: Path | None, work: Callable[[Journal, Scree
     try:
         return anyio.run(run)
     except JournalError as error:
-        screen.say((f"carpool {command}: ", "red"), (on_one_line(str(error)), ""), wrap=True)
+        screen.say((f"carpool {command}: ", "red"), (on_one_line(said_of(error)), ""), wrap=True)
         return FAILED
+
+
+def said_of(error: JournalError) -> str:
+    """What ``error`` says, with what can be done about it here."""
+    if isinstance(error, RunInUse):
+        return (
+            f"run {error.run_id!r} is in use by {error.owner}; wait for it, or stop it: carpool cancel {error.run_id}"
+        )
+    return str(error)
 
 
 async def run_called(journal: Journal, typed: str) -> RunHeader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from .. import events
@@ -20,14 +20,16 @@ _ALL_ELSE = 56  # characters before and after that
 class Lines:
     """Lines for the agents of one run, in columns. An agent that works on an item is told by the item's label."""
 
-    def __init__(self, names: list[str], labels: Mapping[str, str], width: int | None = None) -> None:
+    def __init__(
+        self, names: Iterable[str], labels: Mapping[str, str], width: int | None = None, *, at_least: int = 0
+    ) -> None:
         """``names`` are the agents' that are known beforehand, ``labels`` those of items, by the agent's name;
-        ``width`` is the terminal's, if there is one."""
+        ``width`` is the terminal's, if there is one; ``at_least`` how wide the column of names is."""
         self._labels = labels
         self._cut = width is not None
         widest = _WIDEST if width is None else min(_WIDEST, max(16, width - _ALL_ELSE))
         shown = (on_one_line(text) for text in (*names, *labels.values()))
-        self._width = min(widest, max(map(width_of, shown), default=0))
+        self._width = min(widest, max(at_least, max(map(width_of, shown), default=0)))
         self._began: datetime | None = None
 
     def of(self, event: events.Event) -> list[Piece] | None:
@@ -56,7 +58,8 @@ class Lines:
 
     def _column(self, text: str) -> str:
         text = on_one_line(text)
-        return padded(ending_within(text, self._width) if self._cut else text, self._width + 2)
+        text = ending_within(text, self._width) if self._cut else text
+        return padded(text, self._width) + "  "  # a name that is wider than its column still ends somewhere
 
 
 def _started(_: events.AgentStarted) -> str:

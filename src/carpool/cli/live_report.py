@@ -45,7 +45,7 @@ class LiveReport(TextReport):
         super().__init__(screen, work, budget, recording, quiet=False, command=command)
         self._console = console
         self._expected = expected
-        self._board = Board()
+        self._board = Board(before=None if recording is None else recording.spent)
         self._lock = Lock()  # between telling and drawing
         self._live: Live | None = None
 

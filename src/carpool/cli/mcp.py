@@ -63,7 +63,7 @@ def mcp(
     opened = None if no_journal else journal_at(journal)
     with printing_to_stderr():  # a runner's module may print when it is imported
         teams = _offered(files)
-        chosen = chosen_runner(flags)
+        chosen = chosen_runner(flags, elsewhere=bool(files))
     try:
         server = coordination_server(chosen, budget=limits, teams=teams, estimate=estimate, journal=opened)
     except ValueError as error:

@@ -23,6 +23,7 @@ from .assembly import Assembly
 from .coordinate import Ending, coordinate
 from .flags import Flags
 from .interrupts import leave
+from .labels import LABELS, stored_labels
 from .reports import JsonReport, TextReport
 from .terminal import OutputClosedError, Screen
 
@@ -31,12 +32,13 @@ __all__ = ["Recording", "perform"]
 
 @dataclass(frozen=True)
 class Recording:
-    """Where and under which id the run is recorded, and what it takes to make it anew. ``in_vain`` is what earlier
-    processes spent on starts that came to nothing."""
+    """Where and under which id the run is recorded, and what it takes to make it anew. ``spent`` is all that earlier
+    processes spent, ``in_vain`` what of it went to starts that came to nothing."""
 
     journal: Journal
     run_id: str
     made_of: dict[str, Any]
+    spent: TokenAccounting = TokenAccounting()  # noqa: RUF009 - frozen
     in_vain: TokenAccounting = TokenAccounting()  # noqa: RUF009 - frozen
 
     @staticmethod
@@ -105,7 +107,8 @@ async def _recorded(
         on_record = False
         try:
             if recording is not None:
-                await recording.journal.describe(recording.run_id, recording.made_of)
+                about = recording.made_of | {LABELS: Redactor().value(stored_labels(work))}
+                await recording.journal.describe(recording.run_id, about)
                 on_record = True
             around = work.around or _infra
             journal = None if recording is None else recording.journal

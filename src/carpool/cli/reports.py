@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from ..errors import BudgetError, JournalError
 from ..eventlog import EventLog
 from ..events import Event, encode
 from ..results import CoordinationResult
@@ -16,7 +17,10 @@ from .amounts import counted, limits
 from .assembly import Assembly
 from .bill import Bill, bill_of, wording
 from .coordinate import Ending
+from .environment import ceiling
+from .journal import said_of
 from .lines import Lines
+from .refusals import held_down, worded
 from .terminal import Screen, harmless, harmless_json, on_one_line
 from .usage import STOPPED_BY_THE_BUDGET
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["JsonReport", "TextReport"]
 
 _NAMED_AT_MOST = 6
+_REASONS_AT_MOST = 3
+_REASON_CHARS = 240  # of one reason: two lines and a half of a common terminal
 
 
 class TextReport:
@@ -50,6 +56,7 @@ class TextReport:
         self._budget = budget
         self._recording = recording
         self._quiet = quiet
+        self._ceiling = ceiling()
         self._lines = Lines(work.names, work.labels, screen.width)
         self._unread: set[str] = set()
         if not quiet:
@@ -70,16 +77,16 @@ class TextReport:
 
     def ended(self, ending: Ending, log: EventLog) -> None:
         """:raises OutputClosedError: when the answer can't be written; the bill is told all the same."""
-        bill = bill_of(log.events())
+        bill = replace(bill_of(log.events()), purse=ending.purse)
         if self._recording is not None:
-            bill = replace(bill, in_vain=self._recording.in_vain)
+            bill = replace(bill, before=self._recording.spent, in_vain=self._recording.in_vain)
         try:
             if not ending.unheard:
                 self._answer(ending)
         finally:
             if not self._quiet:
                 self._tell_bill(bill, ending)
-        if why := _why_no_answer(ending, bill, self._work):
+        if why := self._why_no_answer(ending, bill):
             self._screen.say((f"carpool {self._command}: ", "red"), (why, ""), wrap=True)
 
     def _answer(self, ending: Ending) -> None:
@@ -92,15 +99,35 @@ class TextReport:
     def _tell_bill(self, bill: Bill, ending: Ending) -> None:
         self._tell_unreadable()
         self._aside()
-        rows = wording(bill, self._budget)
+        # Of a run that the journal did not hand out, nobody here knows what it has spent.
+        untold = isinstance(ending.error, JournalError) and not bill.started + bill.replayed
+        rows = wording(bill, BudgetLimits() if untold else self._budget)
         if unreadable := self._work.unreadable:
             names = _some([f"{on_one_line(label)} ({reason})" for label, reason in unreadable.items()])
             rows.insert(1, ("items", f"{len(self._work.labels)} · {len(unreadable)} unread: {names}"))
-        rows.append(("ended", _how_it_ended(ending, bill)))
-        if self._recording is not None and ending.on_record:
-            rows.append(("run", self._recording.run_id + _what_next(ending, self._recording.run_id)))
+        rows.append(("ended", _how_it_ended(ending, bill, self._ceiling)))
+        if (run_id := self._on_record(ending)) is not None:
+            rows.append(("run", run_id + _what_next(ending, bill, self._ceiling, run_id)))
         for label, text in rows:
             self._screen.say((f"{label:<8}", "dim"), (on_one_line(text), ""), wrap=True)
+
+    def _on_record(self, ending: Ending) -> str | None:
+        """Under which id the journal knows the run, if it does."""
+        return self._recording.run_id if self._recording is not None and ending.on_record else None
+
+    def _why_no_answer(self, ending: Ending, bill: Bill) -> str:
+        """One line for who finds nothing on stdout; empty if there is an answer, or nothing to explain."""
+        if ending.answer.strip() or ending.interrupted or ending.unheard:
+            return ""
+        if ending.error is not None:
+            return on_one_line(_told(ending.error, self._ceiling))
+        work = self._work
+        if work.labels and len(work.unreadable) == len(work.labels):
+            names = _some([f"{on_one_line(label)} ({reason})" for label, reason in work.unreadable.items()])
+            return f"no answer: none of {counted(len(work.labels), 'item')} could be read: {names}"
+        if bill.refused:
+            return f"no answer: {on_one_line(worded(bill.refusals, self._ceiling))}"
+        return f"no answer: {_failures(ending.result, work, self._on_record(ending))}"
 
     def _tell_unreadable(self) -> None:
         for label, reason in self._work.unreadable.items():
@@ -170,51 +197,58 @@ def _named(output: AgentOutput, work: Assembly) -> str:
     return on_one_line(work.labels.get(output.name, output.name))
 
 
-def _how_it_ended(ending: Ending, bill: Bill) -> str:
+def _told(error: Exception, most: BudgetLimits | None) -> str:
+    text = str(error)
+    if isinstance(error, BudgetError):
+        text = worded((text,), most)
+    if isinstance(error, JournalError):
+        text = said_of(error)
+    return f"{type(error).__name__}: {text}"
+
+
+def _how_it_ended(ending: Ending, bill: Bill, most: BudgetLimits | None) -> str:
     if ending.interrupted:
         return "interrupted"
     if ending.unheard:
         return "stopped: nobody reads the output"
     if ending.exit_code == STOPPED_BY_THE_BUDGET:
-        return f"stopped by the budget: {bill.refusal or ending.error or ''}".rstrip(": ")
+        return f"stopped by the budget: {worded(bill.refusals, most) or ending.error or ''}".rstrip(": ")
     if ending.error is not None:
-        return f"failed: {type(ending.error).__name__}: {ending.error}"
+        return f"failed: {_told(ending.error, most)}"
     return {"completed": "done", "no_output": "no answer", "max_rounds": "done, after the last round"}.get(
         bill.stop_reason, bill.stop_reason
     )
 
 
-def _what_next(ending: Ending, run_id: str) -> str:
+def _what_next(ending: Ending, bill: Bill, most: BudgetLimits | None, run_id: str) -> str:
     if ending.exit_code == STOPPED_BY_THE_BUDGET:
-        return f" · to go on: carpool resume {run_id} --add-budget LIMITS"
+        first = ""
+        if most is not None and held_down(bill.refusals, most):
+            first = f"raise CARPOOL_MAX_BUDGET, which is {limits(most)}, then "
+        return f" · to go on: {first}carpool resume {run_id} --add-budget LIMITS"
     if ending.interrupted or ending.error is not None:
         return f" · to go on: carpool resume {run_id}"
     return ""
 
 
-def _why_no_answer(ending: Ending, bill: Bill, work: Assembly) -> str:
-    """One line for who finds nothing on stdout; empty if there is an answer, or nothing to explain."""
-    if ending.answer.strip() or ending.interrupted or ending.unheard:
-        return ""
-    if ending.error is not None:
-        return on_one_line(f"{type(ending.error).__name__}: {ending.error}")
-    if work.labels and len(work.unreadable) == len(work.labels):
-        names = _some([f"{on_one_line(label)} ({reason})" for label, reason in work.unreadable.items()])
-        return f"no answer: none of {counted(len(work.labels), 'item')} could be read: {names}"
-    if bill.refusal:
-        return f"no answer: {on_one_line(bill.refusal)}"
-    return f"no answer: {_failures(ending.result, work)}"
-
-
-def _failures(result: CoordinationResult | None, work: Assembly) -> str:
-    """Who failed, by why: what went wrong for all of them went wrong once."""
+def _failures(result: CoordinationResult | None, work: Assembly, run_id: str | None) -> str:
+    """Who failed, by why: what went wrong for all of them went wrong once. The first few reasons, and where the
+    others are."""
     names: dict[str, list[str]] = {}
     for output in result.outputs if result is not None else []:
         if output.error is not None:
             names.setdefault(on_one_line(output.error), []).append(_named(output, work))
     if not names:
         return "nobody gave one"
-    return "; ".join(f"{error} ({_some(who)})" for error, who in names.items())
+    told = [f"{_cut(error)} ({_some(who)})" for error, who in list(names.items())[:_REASONS_AT_MOST]]
+    if more := len(names) - len(told):
+        where = "" if run_id is None else f": carpool show {run_id}"
+        told.append(f"and {counted(more, 'other reason')}{where}")
+    return "; ".join(told)
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= _REASON_CHARS else reason[: _REASON_CHARS - 1] + "…"
 
 
 def _some(names: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from cyclopts import Parameter
 from msgspec.structs import asdict, replace
 
 from ..durable import Journal, RunHeader
-from ..errors import JournalError
+from ..errors import JournalError, RunInUse
 from ..infra import SharedInfra
 from ..patterns import ResumePreview
 from ..types import BudgetLimits, TokenAccounting
@@ -22,7 +23,7 @@ from .amounts import counted, dollars, limits
 from .assembly import Assembly
 from .environment import at_most
 from .flags import AddBudget, Flags
-from .journal import JournalFlag, journal_at, run_called
+from .journal import JournalFlag, journal_at, run_called, said_of
 from .perform import Recording, perform
 from .run import assembled
 from .runner_choice import chosen_runner
@@ -46,19 +47,22 @@ def resume(
 ) -> int:
     """Go on with a run."""
     try:
-        header, in_vain = anyio.run(partial(_look_up, journal_at(journal), run))
+        header, spent, in_vain = anyio.run(partial(_look_up, journal_at(journal), run, to_run=not dry_run))
         file, flags, stdin = _made_of(header)
         work = assembled(file, flags, stdin)
-        runner = chosen_runner(flags, work.make_runner)
-        first = flags.budget or work.budget or BudgetLimits()
-        budget = at_most(added(first if header.epoch == 0 else header.limits, add_budget or BudgetLimits()))
+        before = (flags.budget or work.budget or BudgetLimits()) if header.epoch == 0 else header.limits
+        wanted = added(before, add_budget or BudgetLimits())
+        budget = at_most(wanted)
+        for why in _without_effect(before, add_budget or BudgetLimits(), wanted, budget):
+            Screen().say((f"carpool resume: --add-budget: {why}", "yellow"), wrap=True)
         if dry_run:
             seen = anyio.run(partial(_preview, journal_at(journal), header.run_id, work))
             return _tell(seen, budget, as_json=json)
     except JournalError as error:
-        Screen().say(("carpool resume: ", "red"), (on_one_line(str(error)), ""), wrap=True)
+        Screen().say(("carpool resume: ", "red"), (on_one_line(said_of(error)), ""), wrap=True)
         return FAILED
-    recording = Recording(journal_at(journal), header.run_id, {}, in_vain)
+    runner = chosen_runner(flags, work.make_runner, elsewhere=file is not None)  # which a dry run needs none of
+    recording = Recording(journal_at(journal), header.run_id, {}, spent, in_vain)
     return perform("resume", work, runner, dataclasses.replace(flags, json=json, quiet=quiet), budget, recording)
 
 
@@ -72,12 +76,37 @@ def added(budget: BudgetLimits, more: BudgetLimits) -> BudgetLimits:
     return replace(budget, **sums)
 
 
-async def _look_up(journal: Journal, typed: str) -> tuple[RunHeader, TokenAccounting]:
+def _without_effect(
+    before: BudgetLimits, more: BudgetLimits, wanted: BudgetLimits, budget: BudgetLimits
+) -> Iterator[str]:
+    """What of ``more`` changes nothing, or less than was asked for, and why."""
+    for name, extra in asdict(more).items():
+        if not name.startswith("max_") or extra is None:
+            continue
+        if getattr(before, name) is None:
+            yield f"the run has no limit that {_one(name, extra)} could be added to, and goes on without one"
+        elif getattr(budget, name) < getattr(wanted, name):
+            sums = _one(name, getattr(wanted, name)), _one(name, getattr(budget, name))
+            yield "with {} more it would be {}, and CARPOOL_MAX_BUDGET allows {}".format(_one(name, extra), *sums)
+
+
+def _one(name: str, amount: Any) -> str:
+    return limits(BudgetLimits(**{name: amount}))
+
+
+async def _look_up(journal: Journal, typed: str, *, to_run: bool) -> tuple[RunHeader, TokenAccounting, TokenAccounting]:
+    """The run; what was spent under its name, and what of that on starts that came to nothing.
+
+    :raises RunInUse: if it is ``to_run`` while a living process has it.
+    """
     async with journal:
         header = await run_called(journal, typed)
+        if to_run and journal.is_live(header):
+            raise RunInUse(header.run_id, str(header.owner))
         history = (await journal.read(header.run_id)).history()
         history.lose()
-        return header, sum((fate.in_vain for fate in history.fates.values()), TokenAccounting())
+        in_vain = sum((fate.in_vain for fate in history.fates.values()), TokenAccounting())
+        return header, history.spent, in_vain
 
 
 def _made_of(header: RunHeader) -> tuple[Path | None, Flags, bytes]:

@@ -40,7 +40,7 @@ def run(
     flags = with_environment(flags)
     stdin = standard_input().read() if flags.items == ("-",) else b""
     work = assembled(file, flags, stdin)
-    runner = chosen_runner(flags, work.make_runner)
+    runner = chosen_runner(flags, work.make_runner, elsewhere=file is not None)
     recording = None
     if not no_journal:
         recording = Recording(journal_at(journal), new_id(), Recording.about(file, flags, stdin))

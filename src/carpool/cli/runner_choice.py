@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+
+import anyio
 
 from ..errors import ConfigError
 from ..runner import RunnerLike
@@ -17,8 +21,11 @@ from .usage import UsageError
 __all__ = ["chosen_runner"]
 
 
-def chosen_runner(flags: Flags, of_the_file: Callable[[], RunnerLike] | None = None) -> RunnerLike:
-    """``of_the_file`` makes the runner that a team file names; flags come before it.
+def chosen_runner(
+    flags: Flags, of_the_file: Callable[[], RunnerLike] | None = None, *, elsewhere: bool = False
+) -> RunnerLike:
+    """``of_the_file`` makes the runner that a team file names; flags come before it. ``elsewhere``: agents may have
+    workspaces, so that a program may be there whose path leads nowhere from here.
 
     :raises UsageError: when there is none, more than one, or what it needs is missing.
     """
@@ -35,9 +42,49 @@ def chosen_runner(flags: Flags, of_the_file: Callable[[], RunnerLike] | None = N
             runner = _from_cassette(flags, of_the_file)
         for each in warned:
             Screen().say((f"warning: {on_one_line(str(each.message))}", "yellow"), wrap=True)
+        if _asks_anybody(flags):
+            _refuse_without_model(flags)
+            _refuse_without_program(flags, elsewhere=elsewhere)
         return runner
     except (ConfigError, ValueError) as error:
         raise UsageError(str(error)) from None
+
+
+def _asks_anybody(flags: Flags) -> bool:
+    """Whether any agent will come to the model or the command: a cassette that is there may have all their calls."""
+    return flags.replay is None and (flags.record is None or not Path(flags.record).exists())
+
+
+def _refuse_without_model(flags: Flags) -> None:
+    """Without a key, and whatever else every single agent would fail for; the network is not asked.
+
+    :raises UsageError: saying what is missing.
+    """
+    if flags.model is None:
+        return
+    from ..runners.model.clients import Clients
+
+    provider = flags.model.partition(":")[0]
+    clients = Clients({} if flags.base_url is None else {provider: flags.base_url}, {}, {})
+    try:
+        anyio.run(clients.connect, flags.model)
+    except ConfigError as error:
+        # What it says of the arguments in Python has a flag here.
+        text = str(error).replace(", or give ModelRunner(api_key=…)", "")
+        text = text.replace(f"ModelRunner(base_url={{{provider!r}: …}})", "--base-url")
+        raise UsageError(f"--model {flags.model}: {text}") from None
+
+
+def _refuse_without_program(flags: Flags, *, elsewhere: bool) -> None:
+    """:raises UsageError: for a program that no agent could start."""
+    if flags.command is None:
+        return
+    program = shlex.split(flags.command)[0]
+    is_path = os.sep in program
+    if (is_path and elsewhere and not Path(program).is_absolute()) or shutil.which(program) is not None:
+        return
+    what = "there is no such file, or it is none to be started" if is_path else "there is no such program on PATH"
+    raise UsageError(f"--command {flags.command}: {program}: {what}")
 
 
 def _from_cassette(flags: Flags, of_the_file: Callable[[], RunnerLike] | None) -> RunnerLike:

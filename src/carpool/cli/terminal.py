@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,12 +142,12 @@ class Screen:
         """One line on stderr. On a terminal it is cut to the width, unless it may ``wrap``."""
         if self._stderr is None:
             return
+        if self._console is not None:
+            _print(self._console, pieces, wrap=wrap)
+            return
         try:
-            if self._console is None:
-                self._stderr.write("".join(text for text, _ in pieces).rstrip() + "\n")
-                self._stderr.flush()
-            else:
-                _print(self._console, pieces, wrap=wrap)
+            self._stderr.write("".join(text for text, _ in pieces).rstrip() + "\n")
+            self._stderr.flush()
         except (OSError, ValueError):
             _give_up(self._stderr)
             self._stderr = None
@@ -173,7 +173,31 @@ def _console(stream: TextIO | None) -> Console | None:
         return None
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+    return Console(file=cast("IO[str]", _WhileItIsThere(stream)), highlight=False, markup=False, emoji=False)
+
+
+class _WhileItIsThere:
+    """A terminal, as long as there is one; what is written after that goes nowhere. Whoever draws on it may be in a
+    thread of its own, or in the middle of something that must not end for want of a screen."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            _give_up(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            _give_up(self._stream)
 
 
 def _print(console: Console, pieces: Sequence[Piece], *, wrap: bool) -> None:
@@ -234,4 +258,8 @@ def _same(one: TextIO | None, other: TextIO | None) -> bool:
 def _give_up(stream: TextIO) -> None:
     """Let what is still buffered go nowhere: Python would complain about it on its way out."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
