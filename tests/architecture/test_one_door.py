@@ -13,7 +13,7 @@ MAY_BEGIN = {"budget", "infra", "spawn"}
 # Who may call a runner: the door, and runners that wrap another one.
 MAY_RUN = {"runners", "spawn", "telemetry", "testing"}
 
-BEGIN = {"begin_or_wait", "try_begin_agent"}
+BEGIN = {"begin_or_wait", "begin_soon", "try_begin_agent"}
 RUN = {"call_runner", "run_function"}  # a runner as a plain function, and what makes it one
 RUNNER_ARGUMENTS = 4  # spec, task, runtime, mailbox
 
