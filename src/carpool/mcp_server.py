@@ -2,14 +2,15 @@
 
 Promise: whatever clients call, and however often, all of it together stays within the operator's budget; a client can
 give a call less, never more. A call that the client cancels is cancelled, settled and logged like any run. While a run
-goes on, the client is told who has ended. A runner's failure is in the result, not an error of the protocol.
+goes on, the client is told who has ended. A runner's failure is in the result, not an error of the protocol. The text
+of a result says so where the budget stopped the run, and what was not done; one without an answer is an error.
 
 Needs the extra ``mcp``.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, cast
@@ -21,14 +22,23 @@ from mcp import MCPError
 from mcp.server import Server
 from mcp.server.context import ServerRequestContext
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from .budget import CoordinationBudget
+from .budget import CoordinationBudget, is_budget_skipped
 from .clock import new_id
-from .errors import CarpoolError
+from .errors import BudgetExhausted, CarpoolError
 from .eventlog import EventLog
-from .events import AgentCancelled, AgentFailed, AgentFinished, AgentReplayed, AgentSkipped, Event
+from .events import (
+    AgentCancelled,
+    AgentFailed,
+    AgentFinished,
+    AgentReplayed,
+    AgentSkipped,
+    AgentStarted,
+    Event,
+)
 from .infra import SharedInfra
-from .patterns import AdversarialReview, MapReduce, Pattern, Swarm, Vote
+from .patterns import AdversarialReview, MapReduce, MapReduceResult, Pattern, Swarm, Vote
 from .results import CoordinationResult
 from .runner import RunnerLike
 from .types import AgentSpec, BudgetLimits, TokenAccounting
@@ -94,17 +104,19 @@ class _Offer(Struct, frozen=True):
     around: Callable[..., AbstractAsyncContextManager[SharedInfra]] | None = None
 
 
-class _Answer(Struct, kw_only=True):
-    """What a client gets as structured content."""
+class _Answer(Struct, frozen=True, kw_only=True):
+    """What a client gets as structured content. ``agents`` counts starts; ``stopped`` says what the budget refused, and
+    what was not done for it."""
 
     answer: str
     stop_reason: str
     run_id: str
     usage: TokenAccounting
-    agents: int
+    agents: int = 0
     failed: list[str] = []
     skipped: list[str] = []
     error: str | None = None
+    stopped: str | None = None
     details: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -150,7 +162,7 @@ def coordination_server(
             pattern, task, inputs, offer.runner or runner, inside, offer.around, settings, context
         )
         return types.CallToolResult(
-            content=[types.TextContent(type="text", text=answer.answer or answer.error or answer.stop_reason)],
+            content=[types.TextContent(type="text", text=_text(answer))],
             structured_content=msgspec.to_builtins(answer, enc_hook=repr),
             is_error=answer.error is not None,
         )
@@ -177,24 +189,26 @@ async def _coordinate(
     context: ServerRequestContext[Any],
 ) -> _Answer:
     run_id, log = new_id(), EventLog()
-    teller = _Teller(log, context, pattern.plan(task, **inputs).agents_max)
     answer: _Answer | None = None
     try:
+        teller = _Teller(log, context, pattern.plan(task, **inputs).agents_max)
         async with (around or _infra)(budget=purse, log=log, **settings) as infra, anyio.create_task_group() as group:
             group.start_soon(teller.follow)
             answer = await _run(pattern, task, inputs, runner, infra, run_id)
             group.cancel_scope.cancel()
-    except CarpoolError as error:  # its surroundings can't be had
+    except CarpoolError as error:  # its items or its surroundings can't be had
         return _broken_off(run_id, error)
     await teller.catch_up()
-    return answer or _Answer(answer="", stop_reason="failed", run_id=run_id, usage=TokenAccounting(), agents=0)
+    answer = answer or _Answer(answer="", stop_reason="failed", run_id=run_id, usage=TokenAccounting())
+    return replace(answer, agents=sum(isinstance(event, AgentStarted) for event in log.events()))
 
 
 async def _run(
     pattern: Pattern[Any], task: str, inputs: dict[str, Any], runner: RunnerLike, infra: SharedInfra, run_id: str
 ) -> _Answer:
     try:
-        return _answer(await pattern.run(task, runner=runner, infra=infra, run_id=run_id, **inputs), None)
+        result = await pattern.run(task, runner=runner, infra=infra, run_id=run_id, **inputs)
+        return _answer(result, None if result.answer else _why_nothing(result))
     except CarpoolError as error:
         return _broken_off(run_id, error)
 
@@ -204,7 +218,7 @@ def _broken_off(run_id: str, error: CarpoolError) -> _Answer:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error.partial, CoordinationResult):
         return _answer(error.partial, text)
-    return _Answer(answer="", stop_reason="failed", run_id=run_id, usage=TokenAccounting(), agents=0, error=text)
+    return _Answer(answer="", stop_reason="failed", run_id=run_id, usage=TokenAccounting(), error=text)
 
 
 class _Teller:
@@ -252,12 +266,54 @@ def _answer(result: CoordinationResult, error: str | None) -> _Answer:
         stop_reason=result.stop_reason,
         run_id=result.run_id,
         usage=result.usage,
-        agents=len(result.outputs),
         failed=result.failed,
         skipped=result.skipped,
         error=error,
+        stopped=_stopped(result),
         details=details,
     )
+
+
+def _text(answer: _Answer) -> str:
+    """What a model reads that looks at nothing else."""
+    if answer.stopped is None:
+        return answer.answer or answer.error or answer.stop_reason
+    return f"{answer.answer}\n\n({answer.stopped})" if answer.answer else f"no answer: {answer.stopped}"
+
+
+def _why_nothing(result: CoordinationResult) -> str:
+    failed = next((f"; {each.name}: {each.error}" for each in result.outputs if each.name in result.failed), "")
+    return f"no answer: {result.stop_reason}{failed}"
+
+
+def _stopped(result: CoordinationResult) -> str | None:
+    """What the budget refused first, and what was not done for it; ``None`` where it refused nothing."""
+    refusals = list(_refusals(result))
+    if not refusals and result.stop_reason != "budget_exhausted":
+        return None
+    asked, what = result.outputs, "agents"
+    if isinstance(result, MapReduceResult):
+        asked, what = result.map_outputs, "items"
+    undone = sum(output.error is not None or not output.answer for output in asked)
+    parts = [f"stopped by the budget ({refusals[0]})" if refusals else "stopped by the budget"]
+    if undone:
+        parts.append(f"{undone} of {len(asked)} {what} not done")
+    if isinstance(result, MapReduceResult) and any(map(is_budget_skipped, result.reduce_outputs)):
+        parts.append("no agent has put the answers together")
+    return "; ".join(parts)
+
+
+def _refusals(result: CoordinationResult) -> Iterator[str]:
+    """What the budget said no to, here and below, in its own words: starts, and what agents asked for at work."""
+    at_work = f"{BudgetExhausted.__name__}: "
+    for output in result.outputs:
+        if is_budget_skipped(output):
+            yield output.error or ""
+        elif output.error is not None and output.error.startswith(at_work):
+            yield output.error.removeprefix(at_work)
+    for inner in result.nested.values():
+        for each in inner:
+            yield from _refusals(each)
 
 
 def _is_outputs(value: Any) -> bool:

@@ -148,6 +148,31 @@ def test_check_prints_the_plan_and_says_where_a_mistake_is(typed, team: Path) ->
     assert "editor" in bad.err
 
 
+def test_each_mistake_in_a_file_has_a_line(typed, folder: Path) -> None:
+    (folder / "b.yaml").write_text("tsk: hi\nteam: {pattern: votee}\n")
+
+    got = typed("check", "b.yaml")
+
+    assert got.code == 2
+    assert [line.partition(": unknown")[0] for line in got.err.splitlines()] == [
+        "carpool check: b.yaml:1: tsk",
+        "b.yaml:2: team.pattern",
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+def test_items_that_match_no_file_are_a_mistake_in_the_file(typed, folder: Path, command: str) -> None:
+    agents = "mapper: {name: a, system_prompt: x}, reducer: {name: r, system_prompt: y}"
+    team = f'runner: extractive\ntask: hi\nteam: {{pattern: map_reduce, {agents}, items: ["no/*.md"]}}\n'
+    (folder / "h.yaml").write_text(team)
+
+    got = typed(command, "h.yaml")
+
+    assert got.code == 2
+    assert got.err.startswith(f"carpool {command}: h.yaml:3: team.items: no file to read: 'no/*.md' in ")
+    assert len(got.err.splitlines()) == 1
+
+
 def test_the_schema_is_json_schema(typed) -> None:
     schema = json.loads(typed("schema").out)
 

@@ -12,9 +12,11 @@ pytest.importorskip("mcp", reason="needs the extra mcp")
 
 from mcp import Client, MCPError, StdioServerParameters
 
-from carpool import AgentSpec, BudgetLimits, Pipeline, TokenAccounting
+from carpool import AgentSpec, BudgetLimits, Pipeline, TokenAccounting, Vote
 from carpool.durable import MemoryJournal
+from carpool.errors import BudgetExhausted
 from carpool.mcp_server import OfferedTeam, coordination_server
+from carpool.teams import load_team
 from carpool.testing import Reply, ScriptedRunner
 
 COST = TokenAccounting(input_tokens=80, output_tokens=20)
@@ -72,8 +74,78 @@ async def test_all_calls_together_stay_within_the_operators_budget() -> None:
     async with Client(server) as client:
         told = [await client.call_tool("vote", {"task": "t", "voters": 3}) for _ in range(3)]
 
-    assert [each.structured_content["agents"] - len(each.structured_content["skipped"]) for each in told] == [3, 2, 0]
+    assert [each.structured_content["agents"] for each in told] == [3, 2, 0]
     assert told[2].structured_content["stop_reason"] == "budget_exhausted"
+
+
+async def test_a_call_that_the_budget_stopped_says_so_where_a_model_reads_it() -> None:
+    arguments = {"task": "t", "items": ["a", "b", "c"], "budget": "2 agents"}
+    told = await called(coordination_server(runner()), "map_reduce", arguments)
+
+    answer, _, note = told.content[0].text.rpartition("\n\n")
+    assert "mapper_0 says yes" in answer
+    assert "stopped by the budget (agent limit reached: 2 of at most 2" in note
+    assert "1 of 3 items not done; no agent has put the answers together" in note
+    assert (told.is_error, told.structured_content["agents"]) == (False, 2)
+    assert told.structured_content["stopped"] == note.strip("()")
+
+
+async def test_a_call_that_the_budget_did_not_stop_is_its_answer_alone() -> None:
+    told = await called(coordination_server(runner()), "map_reduce", {"task": "t", "items": ["a"]})
+
+    assert told.content[0].text == "reducer says yes"
+    assert told.structured_content["stopped"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("map_reduce", {"task": "t", "items": ["a", "b"]}),
+        ("vote", {"task": "t"}),
+        ("debate", {"task": "t"}),
+        ("review", {"work": "w", "criteria": ["It is true."]}),
+    ],
+)
+async def test_without_an_answer_a_call_is_an_error_that_names_the_limit(name: str, arguments: dict) -> None:
+    told = await called(coordination_server(runner(), budget=BudgetLimits(max_agents=0)), name, arguments)
+
+    assert told.is_error
+    assert told.content[0].text.startswith("no answer: stopped by the budget (agent limit reached: 0 of at most 0")
+    assert told.structured_content["agents"] == 0
+
+
+async def test_an_agent_that_was_refused_a_model_call_was_stopped_by_the_budget_too() -> None:
+    refused = Reply(raises=BudgetExhausted("max_total_tokens reached: 90 spent"))
+    working = ScriptedRunner(default=lambda spec, task: refused if spec.name == "voter_1" else Reply("yes"))
+    told = await called(coordination_server(working), "vote", {"task": "t", "voters": 2})
+
+    assert "stopped by the budget (max_total_tokens reached: 90 spent); 1 of 2 agents not done" in told.content[0].text
+    assert (told.is_error, told.structured_content["agents"]) == (False, 2)
+
+
+async def test_what_stopped_a_team_inside_a_team_is_told() -> None:
+    inner = Vote([AgentSpec("a", ""), AgentSpec("b", "")], name="panel", budget=BudgetLimits(max_agents=1))
+    team = OfferedTeam(name="steps", description="", pattern=Pipeline([inner]), task="t")
+    told = await called(coordination_server(runner(), teams=[team]), "steps", {})
+
+    assert "stopped by the budget (agent limit reached: 1 of at most 1" in told.content[0].text
+
+
+async def test_where_everybody_failed_the_first_failure_is_told() -> None:
+    failing = ScriptedRunner(default=Reply(raises=OSError("no key")))
+    told = await called(coordination_server(failing), "vote", {"task": "t", "voters": 2})
+
+    assert told.is_error
+    assert told.content[0].text.startswith("no answer: no_output; voter_0: ")
+    assert "no key" in told.content[0].text
+
+
+async def test_a_start_that_is_tried_again_counts_twice() -> None:
+    team = OfferedTeam(name="one", description="", pattern=Vote([AgentSpec("a", "", retries=1)]), task="t")
+    failing = ScriptedRunner(default=Reply(raises=OSError("later")))
+    told = await called(coordination_server(failing, teams=[team]), "one", {})
+
+    assert told.structured_content["agents"] == 2
 
 
 @pytest.mark.parametrize(("asked", "started"), [("2 agents", 2), ("9 agents", 4)])
@@ -160,6 +232,17 @@ async def test_a_team_of_ones_own_is_a_tool_with_its_own_budget() -> None:
 
     assert [call.agent for call in working.bill.calls] == ["first"]
     assert told.structured_content["skipped"] == ["second"]
+
+
+async def test_a_team_whose_items_are_nowhere_is_an_error_that_says_so(tmp_path: Path) -> None:
+    agents = '"mapper": {"name": "a", "system_prompt": "x"}, "reducer": {"name": "r", "system_prompt": "y"}'
+    file = tmp_path / "pages.json"
+    file.write_text(f'{{"team": {{"pattern": "map_reduce", {agents}, "items": ["no/*.md"]}}}}')
+    team = OfferedTeam(name="pages", description="", pattern=load_team(file), task="t", has_items=True)
+    told = await called(coordination_server(runner(), teams=[team]), "pages", {})
+
+    assert told.is_error
+    assert "team.items: no file to read: 'no/*.md'" in told.content[0].text
 
 
 def test_two_tools_of_one_name_are_refused() -> None:

@@ -426,6 +426,47 @@ async def test_an_unknown_cost_is_unpriced_and_not_zero() -> None:
     assert "price" in second.error
 
 
+async def test_a_command_that_tells_nothing_is_no_command_that_costs_nothing() -> None:
+    infra = SharedInfra(budget=BudgetLimits(max_cost_usd=10))
+
+    first = await ask(CommandRunner(["cat"]), infra=infra)
+    second = await ask(CommandRunner(["cat"]), infra=infra)
+
+    assert (first.answer, first.tokens) == ("do it", TokenAccounting(priced=False))
+    assert second.error is not None
+    assert "price" in second.error
+
+
+@pytest.mark.parametrize("script", ["exit 1", "sleep 60"])
+async def test_no_more_is_one_that_fails_or_is_stopped(script: str) -> None:
+    infra = SharedInfra(budget=BudgetLimits(max_cost_usd=10))
+
+    await ask(shell(script), infra=infra, timeout_s=0.3)
+    second = await ask(shell("echo more"), infra=infra)
+
+    assert second.error is not None
+    assert "price" in second.error
+
+
+async def test_a_hold_without_a_cost_is_booked_unpriced_and_counts_as_tokens() -> None:
+    tokens = TokenAccounting(input_tokens=300, output_tokens=100)
+    voters = [AgentSpec(f"v{number}", "", estimate=tokens) for number in range(5)]
+    infra = SharedInfra(budget=BudgetLimits.parse("1k tokens"))
+
+    result = await Vote(voters).run("?", runner=saying("yes"), infra=infra)
+
+    assert len([vote for vote in result.votes if vote.succeeded]) == 2
+    assert (result.usage.total_tokens, result.usage.priced, result.stop_reason) == (800, False, "budget_exhausted")
+
+
+async def test_a_command_that_never_started_does_not_stop_the_next() -> None:
+    infra = SharedInfra(budget=BudgetLimits(max_cost_usd=10))
+
+    await ask(CommandRunner(["no-such-program-anywhere"]), infra=infra)
+
+    assert (await ask(reporting(answer="a", **{"in": 1, "out": 1, "cost": 0.01}), infra=infra)).succeeded
+
+
 async def test_of_a_command_that_was_stopped_at_least_what_it_had_reported_is_booked() -> None:
     def telling(tokens: int, then: str, **settings: Any) -> CommandRunner:
         return shell(f"""echo '{{"in": {tokens}, "out": 7}}'; {then}""", output=EVENTS, **settings)

@@ -237,6 +237,21 @@ async def test_a_graph_without_messages_needs_to_be_told_what_goes_in() -> None:
     assert output.answer == '{"count":2}'
 
 
+async def test_where_a_text_goes_in_the_specs_prompt_stands_before_the_task() -> None:
+    with ProviderServer() as provider:
+        async with model_of(provider) as model:
+            prompt = ChatPromptTemplate.from_messages([("system", "Be kind."), ("user", "{question}")])
+            plain = LangChainRunner({"reader": prompt | model})
+            own = LangChainRunner({"reader": prompt | model}, make_input=lambda spec, task: {"question": task})
+            for runner in (plain, own):
+                assert (await ask(runner, spec(system_prompt="Be brief."))).succeeded
+
+    assert [asked.messages for asked in provider.asked] == [
+        [("user", "Be brief.\n\nWhat is it?")],
+        [("user", "What is it?")],
+    ]
+
+
 async def test_config_and_context_are_made_for_each_run() -> None:
     heard: list[str] = []
 
@@ -535,6 +550,25 @@ async def test_synchronous_steps_ask_and_are_booked_as_well(refuse: bool) -> Non
     assert output.answer == ("" if refuse else "from a thread")
     assert (output.error or "").startswith("BudgetExhausted" if refuse else "")
     assert spent(infra) == unit(provider.settled().spent())
+
+
+@pytest.mark.parametrize(("seen", "config"), [(True, None), (False, {"callbacks": []})], ids=["as it is", "replaced"])
+async def test_a_model_that_a_tool_calls_is_on_the_budget_unless_callbacks_are_replaced(
+    seen: bool, config: Any
+) -> None:
+    infra = limited("1m tokens")
+    with ProviderServer(tool_first) as provider:
+        async with model_of(provider) as model:
+
+            async def search(query: str) -> str:
+                """Find documents."""
+                return str((await model.ainvoke(f"What are {query}?", config)).text)
+
+            output = await ask(LangChainRunner({"reader": create_agent(model, [search])}), infra=infra)
+
+    invoice = provider.settled().spent()
+    assert (output.answer, len(provider.asked)) == ("three boats", 3)
+    assert (output.turns, spent(infra) == unit(invoice)) == ((3, True) if seen else (2, False))
 
 
 async def test_a_thread_that_is_left_behind_makes_no_further_call_and_is_booked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,11 +13,11 @@ import pytest
 pytest.importorskip("pydantic_ai", reason="needs the extra models")
 
 from carpool import AgentOutput, SharedInfra, TokenAccounting, Vote, open_run
-from carpool.errors import CarpoolError
+from carpool.errors import CarpoolError, ConfigError
 from carpool.runners.model import ModelError, ModelRunner, RateLimits
 
 from ..providers.server import Answer, Cut, Hang, Malformed, ProviderServer, Refuse
-from .modelling import CHAT, EVERY_PROTOCOL, MESSAGES, agent, ask, runner_for
+from .modelling import CHAT, EVERY_PROTOCOL, MESSAGES, agent, ask, limited, runner_for
 
 MOST = 300  # output tokens of a call
 in_every_protocol = pytest.mark.parametrize("model", EVERY_PROTOCOL)
@@ -363,3 +364,68 @@ async def gathered(*awaitables: Any) -> list[Any]:
 async def sleep_then(seconds: float, function: Any) -> Any:
     await anyio.sleep(seconds)
     return await function()
+
+
+# What can't be sent
+
+
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [
+        ("127.0.0.1:8931/v1", "http://127.0.0.1:8931/v1"),
+        ("localhost:8000/v1", "http://localhost:8000/v1"),
+        ("htp://here/v1", "http://"),
+        ("http://", "http://"),
+        ("http:///v1", "http://"),
+        ("http://here:port/v1", "http://"),
+        ("http://[::1/v1", "http://"),
+        ("http://he re/v1", "http://"),
+        ("", "http://"),
+    ],
+)
+def test_a_base_url_that_is_none_is_refused_before_anybody_asks(url: str, instead: str) -> None:
+    for given in (url, {"home": url}):
+        with pytest.raises(ConfigError, match=f"'home' is {re.escape(repr(url))}.* as in '{instead}"):
+            ModelRunner("home:m", base_url=given)
+
+
+def test_a_base_url_is_any_of_http() -> None:
+    for url in ("http://here", "https://here:8443/v1/", "HTTP://127.0.0.1:1", "http://[::1]:8000/v1"):
+        ModelRunner("home:m", base_url=url)
+
+
+@in_every_protocol
+@streaming_or_not
+async def test_what_can_not_be_sent_is_said_at_once_and_costs_nothing(model: str, on_text: Any) -> None:
+    with ProviderServer() as provider:
+        infra = limited("20k tokens")
+        key = {model.partition(":")[0]: "two\nlines"}
+        output = await asked(provider, model, infra, on_text=on_text, api_key=key)
+
+    assert output.error is not None
+    assert "the request can't be sent: LocalProtocolError" in output.error
+    assert (provider.asked, booked(infra)) == ([], 0)
+
+
+# Attempts, and what they end with
+
+
+async def test_a_wait_that_is_too_long_is_told_with_both_times() -> None:
+    with ProviderServer(Refuse(429, retry_after="300", message="slow down")) as provider:
+        output = await asked(provider)
+
+    assert output.error == (
+        f"ModelError: {CHAT}: rate limit reached (429): slow down; "
+        "asks to wait 300 s, longer than longest_retry_wait_s=60"
+    )
+
+
+async def test_when_the_budget_refuses_another_attempt_the_failure_before_it_is_named() -> None:
+    infra = limited("300 tokens")
+    with ProviderServer(Refuse(500, message="engine on fire", billed=True)) as provider:
+        output = await asked(provider, infra=infra)
+
+    assert output.error is not None
+    assert output.error.startswith("BudgetExhausted: ")
+    assert "engine on fire" in output.error
+    assert booked(infra) <= 300

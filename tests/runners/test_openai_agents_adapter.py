@@ -169,6 +169,16 @@ async def test_what_can_not_be_had_is_refused_before_it_costs_anything(fields: d
     assert provider.asked == []
 
 
+async def test_a_tool_that_its_team_has_not_is_refused_before_it_costs_anything() -> None:
+    with ProviderServer() as provider:
+        output = await asked(provider, who=spec(tools=["no_such_tool"]))
+
+    assert output.error == (
+        "ConfigError: agent 'reader' names tools that its team has not: ['no_such_tool']; it has: none"
+    )
+    assert provider.asked == []
+
+
 async def test_a_context_is_made_for_each_run() -> None:
     @function_tool
     async def who(context: RunContextWrapper[str]) -> str:
@@ -622,6 +632,23 @@ async def test_a_wait_that_is_too_long_is_a_failure_at_once() -> None:
 
     assert "rate limit reached (429)" in output.error
     assert len(provider.asked) == 1
+
+
+async def test_it_says_how_long_it_was_asked_to_wait() -> None:
+    with ProviderServer(Refuse(429, retry_after="300", message="slow down")) as provider:
+        output = await asked(provider)
+
+    assert (output.error or "").endswith("slow down; asks to wait 300 s, longer than longest_retry_wait_s=60")
+
+
+async def test_when_the_budget_refuses_another_attempt_the_failure_before_it_is_named() -> None:
+    infra = limited("600 tokens")
+    with ProviderServer(Refuse(500, message="engine on fire", billed=True)) as provider:
+        output = await asked(provider, infra)
+
+    assert output.error is not None
+    assert output.error.startswith("BudgetExhausted: ")
+    assert "engine on fire" in output.error
 
 
 @pytest.mark.parametrize(

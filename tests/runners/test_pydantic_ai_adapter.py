@@ -150,6 +150,16 @@ async def test_an_agent_is_found_by_its_name_else_by_its_role() -> None:
     assert missing.tokens is None
 
 
+async def test_a_tool_that_its_team_has_not_is_refused_before_it_costs_anything() -> None:
+    with ProviderServer() as provider:
+        output = await asked(provider, who=spec(tools=["no_such_tool"]))
+
+    assert output.error == (
+        "ConfigError: agent 'reader' names tools that its team has not: ['no_such_tool']; it has: none"
+    )
+    assert provider.asked == []
+
+
 async def test_a_spec_with_a_model_of_its_own_is_refused_before_it_costs_anything() -> None:
     with ProviderServer() as provider:
         output = await asked(provider, who=spec(model="openai:gpt-5"))

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from carpool import Item, MapReduce, UnreadableItem
+from carpool.errors import ConfigError
+from carpool.teams import read_team
 from carpool.teams.items_list import ListedItems
 
 from ..scenes import spec
@@ -55,10 +57,36 @@ def test_nothing_is_looked_for_before_it_is_needed(file) -> None:
     MapReduce(spec("m"), spec("r")).over(items=items)
     assert repr(items) == "ListedItems(['docs/*.md'])"
 
-    with pytest.raises(ValueError, match="no file to read"):
+    with pytest.raises(ConfigError, match="no file to read"):
         len(items)
     file("now it is there", "docs/a.md")
     assert len(items) == 1
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda team: team.pattern.plan("hi"), lambda team: team.run_sync()], ids=["plan", "run"]
+)
+def test_where_no_path_matches_a_file_it_is_said_with_the_place_and_the_folder(file, tmp_path: Path, ask) -> None:
+    file(
+        """
+runner: extractive
+task: hi
+team:
+  pattern: map_reduce
+  mapper: {name: a, system_prompt: x}
+  reducer: {name: r, system_prompt: y}
+  items: ["no/*.md", "nor this"]
+""",
+        "team/team.yaml",
+    )
+    file("in the current folder, which is another", "no/a.md")
+
+    with pytest.raises(ConfigError) as caught:
+        ask(read_team("team/team.yaml"))
+
+    assert str(caught.value).endswith(
+        "team.yaml:8: team.items: no file to read: 'no/*.md', 'nor this' in " + str(tmp_path / "team")
+    )
 
 
 def test_a_path_may_lead_home_or_anywhere(file, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

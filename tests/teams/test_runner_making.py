@@ -9,6 +9,7 @@ from carpool import Vote
 from carpool.errors import ConfigError
 from carpool.runners.command import CommandRunner
 from carpool.runners.extractive import ExtractiveRunner
+from carpool.teams import read_team
 from carpool.teams.decoding import decode
 from carpool.teams.runner_making import check_runner, runner_from
 from carpool.teams.runner_table import RunnerTable
@@ -181,3 +182,19 @@ def test_a_table_says_one_runner() -> None:
     for said in ({}, {"command": {"argv": ["x"]}, "model": {}}):
         with pytest.raises(ConfigError, match="needs either 'command' or 'model'"):
             table(**said)
+
+
+def test_a_model_that_can_not_be_reached_by_its_address_is_told_when_the_file_is_read(file, monkeypatch) -> None:
+    monkeypatch.delenv("HOME_KEY", raising=False)
+    text = """
+runner:
+  model: {{model: "home:m", base_url: "{url}", api_key_env: HOME_KEY}}
+team: {{pattern: pipeline, stages: [{{name: ann, system_prompt: x}}]}}
+"""
+    file(text.format(url="localhost:8000/v1"))
+    with pytest.raises(ConfigError, match=r"team.yaml:2: runner: base_url of 'home' is 'localhost:8000/v1'"):
+        read_team("team.yaml")
+
+    file(text.format(url="http://localhost:8000/v1"))
+    with pytest.raises(ConfigError, match="HOME_KEY is not set"):
+        read_team("team.yaml").make_runner()

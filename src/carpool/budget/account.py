@@ -28,7 +28,7 @@ class Refusal(NamedTuple):
         if self.dimension == "unpriced":
             return (
                 "the price of some spend is unknown, and under a cost limit unknown is not zero; "
-                "give the runner prices, or set unpriced='allow'"
+                "give the runner prices or the agents an estimate with a cost, or set unpriced='allow'"
             )
         if self.dimension == "seconds":
             return f"max_seconds reached: {self.spent:.1f} of {self.limit:g} s; raise max_seconds to go on"

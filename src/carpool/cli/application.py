@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cyclopts import App
 from cyclopts.exceptions import CoercionError, CycloptsError, UnusedCliTokensError
 
+from ..errors import ConfigError
 from .help_pages import HelpPages
 from .terminal import OutputClosedError, Screen, on_one_line
 from .usage import EXIT_CODES, FAILED, USAGE, UsageError
@@ -122,13 +123,14 @@ app.command(_policy)
 
 def dispatch(arguments: Sequence[str]) -> int:
     """Run the command that ``arguments`` name; a mistake in them is one line on stderr, and so is what the system
-    refuses."""
+    refuses. Of mistakes in a file each has its line."""
     tokens = _with_stdin(arguments)
     try:
         code = app(tokens, exit_on_error=False, print_error=False)
-    except (CycloptsError, UsageError) as error:
+    except (CycloptsError, ConfigError, UsageError) as error:
         command = _command(tokens)
-        Screen().say((on_one_line(f"{command}: {_message(error)} (see {command} --help)"), ""), wrap=True)
+        for line in f"{command}: {_message(error)} (see {command} --help)".splitlines():
+            Screen().say((on_one_line(line), ""), wrap=True)
         return USAGE
     except (OutputClosedError, OSError) as error:
         if not getattr(error, "left", isinstance(error, BrokenPipeError)):
@@ -152,7 +154,7 @@ def _with_stdin(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _message(error: CycloptsError | UsageError) -> str:
+def _message(error: CycloptsError | ConfigError | UsageError) -> str:
     if isinstance(error, CoercionError) and error.msg is not None and error.token is not None:
         return f"{error.token.keyword}: {error.msg}"
     if isinstance(error, UnusedCliTokensError):

@@ -9,7 +9,8 @@ signal, takes too long, or gives no answer, is a failed agent, whose error has t
 
 Budget: to carpool a start of a command is one spend, that is asked for before and known afterwards. What the output
 reports is booked. Of what it does not report, the hold is; and so it is when the command was stopped, unless what it
-had reported by then is more. A command that was never started has spent nothing.
+had reported by then is more. Where neither tells a cost the spend is unpriced, which no cost limit lets anybody start
+after. A command that was never started has spent nothing.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class CommandRunner:
             return _never_started(spec, redacted(f"{self._line.program} could not be started: {self._why(error)}"))
         except BaseException:
             spent = _spent(reader.said(), hold, stopped=True)
-            if runtime.lease is not None and spent is not None:
+            if runtime.lease is not None:
                 runtime.lease.charge(spent)
             raise
         return self._output_of(spec, ended, reader.said(), hold, redacted)
@@ -172,11 +173,11 @@ def _never_started(spec: AgentSpec, error: str) -> AgentOutput:
     return AgentOutput(name=spec.name, error=error, tokens=TokenAccounting())
 
 
-def _spent(said: Said, hold: TokenAccounting, *, stopped: bool) -> TokenAccounting | None:
-    """What was spent, or ``None`` if nothing is known of it. Of what is not reported, what is held."""
+def _spent(said: Said, hold: TokenAccounting, *, stopped: bool) -> TokenAccounting:
+    """What was spent: of what is not reported, what is held. A cost that nobody knows is no cost of 0."""
     amounts = said.amounts
     if not amounts:
-        return None
+        return replace(hold, priced=hold.priced and hold.cost_usd > 0)
     reported = TokenAccounting(
         input_tokens=int(amounts.get("input_tokens", hold.input_tokens)),
         output_tokens=int(amounts.get("output_tokens", hold.output_tokens)),

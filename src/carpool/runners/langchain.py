@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
@@ -15,10 +15,12 @@ from ..mailbox import Mailbox
 from ..runtime import Runtime
 from ..types import AgentOutput, AgentSpec
 from .adapting.langchain_callbacks import budget_callbacks
+from .adapting.langchain_models import clients_of, models_in
 from .adapting.lookup import agent_for, refuse_what_is_not_ours
 from .adapting.meter import Meter
 from .adapting.outcome import adapted, answer_of
 from .adapting.terms import Terms
+from .model.loop_end import close_when_the_loop_ends
 from .prices import ModelPrice
 
 __all__ = ["LangChainRunner"]
@@ -64,6 +66,7 @@ class LangChainRunner:
         :raises ValueError: for a number that can't be meant.
         """
         self._runnables = dict(runnables)
+        self._models: dict[int, list[BaseLanguageModel[Any]]] = {}  # by runnable, looked for when it is first called
         self._make_input = make_input
         self._config = config
         self._context = context
@@ -87,7 +90,18 @@ class LangChainRunner:
         async def work() -> str:
             return _answer(await runnable.ainvoke(given, config, **context))
 
-        return await adapted(spec, meter, work)
+        try:
+            return await adapted(spec, meter, work)
+        finally:
+            await self._close_when_the_loop_ends(runnable)
+
+    async def _close_when_the_loop_ends(self, runnable: Runnable[Any, Any]) -> None:
+        """Some models make their client in their first call, so that this is asked after it."""
+        models = self._models.get(id(runnable))
+        if models is None:
+            models = self._models[id(runnable)] = models_in(runnable)
+        for client in clients_of(models):
+            await close_when_the_loop_ends(client)
 
 
 # What goes in

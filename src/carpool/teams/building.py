@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -126,7 +127,9 @@ class _Builder:
         items: list[str | Item] | None = fields.pop("items", None)
         kind = PATTERNS[str(table.__struct_config__.tag)]
         made = self._checked(place, lambda given: kind(**given), fields)
-        return made if items is None else made.over(items=ListedItems(items, self._folder))
+        if items is None:
+            return made
+        return made.over(items=ListedItems(items, self._folder, partial(self._source.refuse, (*place, "items"))))
 
     def _members(self, place: Place, given: Any) -> Any:
         """Whatever stands for members, made into them: one, several, several by name, or the missions of a fleet."""

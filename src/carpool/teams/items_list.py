@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, groupby
 from pathlib import Path
 
+from ..errors import ConfigError
 from ..items import Files
 from ..patterns import Item, UnreadableItem
 from .paths import path_in
@@ -18,13 +19,17 @@ __all__ = ["ListedItems"]
 class ListedItems(Collection[Item | UnreadableItem]):
     """Each of ``given`` is a path (a file, a folder or a glob, as :class:`Files` takes them) or an item itself.
 
-    Nothing is looked for before somebody asks how many there are, or for the first: a path that matches nothing is a
-    ``ValueError`` then, where all paths beside it match nothing too, and else an unreadable item.
+    Nothing is looked for before somebody asks how many there are, or for the first. A path that matches nothing is an
+    unreadable item then; where all paths beside it match nothing too, it is the ``ConfigError`` that ``refuse`` makes
+    of the reason.
     """
 
-    def __init__(self, given: Sequence[str | Item], folder: Path) -> None:
+    def __init__(
+        self, given: Sequence[str | Item], folder: Path, refuse: Callable[[str], ConfigError] = ConfigError
+    ) -> None:
         self.given = list(given)
         self.folder = folder
+        self._refuse = refuse
 
     @property
     def labels(self) -> list[str]:
@@ -64,9 +69,16 @@ class ListedItems(Collection[Item | UnreadableItem]):
         for _, group in groupby(self.given, key=type):
             entries = list(group)
             texts = [entry for entry in entries if isinstance(entry, Item)]
-            paths = [path_in(self.folder, entry) for entry in entries if isinstance(entry, str)]
-            parts.append(Files(*paths) if paths else texts)
+            paths = [entry for entry in entries if isinstance(entry, str)]
+            parts.append(self._files(paths) if paths else texts)
         return parts
+
+    def _files(self, paths: list[str]) -> Files:
+        try:
+            return Files(*(path_in(self.folder, path) for path in paths))
+        except ValueError:
+            named = ", ".join(map(repr, paths))
+            raise self._refuse(f"no file to read: {named} in {self.folder.absolute()}") from None
 
 
 def _labels(items: Sequence[Item]) -> list[str]:

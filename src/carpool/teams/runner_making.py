@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from ..errors import ConfigError
 from ..runner import RunnerLike
@@ -44,6 +44,8 @@ def check_runner(choice: str | RunnerTable | None, folder: Path) -> None:
         _refuse_unless_name(choice)
     if isinstance(choice, RunnerTable) and choice.command is not None:
         _command_runner(choice.command, folder)
+    if isinstance(choice, RunnerTable) and choice.model is not None:
+        _model_runner(replace(choice.model, api_key_env=None))  # who checks a file need not have the key
 
 
 # One of the user's own

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ...errors import ModelError
+from ..model.causes import LOOP_HAS_ENDED, causes, class_names, is_of_an_ended_loop, why_not_sendable
 from ..model.failures import FailureKind
 
 __all__ = ["client_failure"]
 
 _LONGEST_TEXT = 500
-_MOST_CAUSES = 10
 
 _BY_STATUS: dict[int, tuple[FailureKind, str, bool]] = {
     401: ("permanent", "the key is missing, wrong, or may not use this model", True),
@@ -41,7 +41,7 @@ def client_failure(error: Exception, model: str) -> ModelError:
     return ModelError(
         kind,
         model,
-        f"{text}{where}: {_said(error)}",
+        f"{text}{where}: {_said(error if status else why_not_sendable(error) or error)}",
         status=status,
         retry_after_s=_retry_after_s(response),
         refused=refused,
@@ -50,15 +50,13 @@ def client_failure(error: Exception, model: str) -> ModelError:
 
 def _meaning(error: Exception, status: int | None) -> tuple[FailureKind, str, bool]:
     """What it is, in words, and whether the provider has refused to do anything."""
-    names = _class_names(error)
+    names = class_names(error)
     if status is not None and status >= 400:
-        if _is_quota(error):
-            return "quota", "no quota left", True
-        if status in _BY_STATUS:
-            return _BY_STATUS[status]
-        if status < 500:
-            return "permanent", "the request was rejected", True
-        return "transient", "the provider failed", False
+        return _meaning_of_status(error, status)
+    if why_not_sendable(error) is not None:
+        return "permanent", "the request can't be sent", True
+    if is_of_an_ended_loop(error):
+        return "transient", LOOP_HAS_ENDED, False
     if "APITimeoutError" in names or "TimeoutException" in names or isinstance(error, TimeoutError):
         return "transient", "timed out", _was_never_sent(error)
     if "APIConnectionError" in names or "TransportError" in names or isinstance(error, ConnectionError):
@@ -68,15 +66,18 @@ def _meaning(error: Exception, status: int | None) -> tuple[FailureKind, str, bo
     return "permanent", "the answer can't be read", False
 
 
+def _meaning_of_status(error: Exception, status: int) -> tuple[FailureKind, str, bool]:
+    if _is_quota(error):
+        return "quota", "no quota left", True
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status < 500:
+        return "permanent", "the request was rejected", True
+    return "transient", "the provider failed", False
+
+
 def _was_never_sent(error: BaseException) -> bool:
-    cause: BaseException | None = error
-    for _ in range(_MOST_CAUSES):
-        if cause is None:
-            return False
-        if _NEVER_SENT & _class_names(cause):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return any(_NEVER_SENT & class_names(cause) for cause in causes(error))
 
 
 def _is_quota(error: Exception) -> bool:
@@ -94,7 +95,7 @@ def _retry_after_s(response: Any) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """The provider's own words, or the library's, in one line."""
     text = _inner(getattr(error, "body", None)).get("message")
     if not isinstance(text, str) or not text:
@@ -109,7 +110,3 @@ def _inner(body: Any) -> dict[str, Any]:
     fields = cast("dict[str, Any]", body)
     inner = fields.get("error")
     return cast("dict[str, Any]", inner) if isinstance(inner, dict) else fields
-
-
-def _class_names(error: BaseException) -> set[str]:
-    return {kind.__name__ for kind in type(error).__mro__}

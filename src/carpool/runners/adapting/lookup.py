@@ -33,7 +33,7 @@ def refuse_what_is_not_ours(
 ) -> None:
     """What ``spec`` asks for can't be had where the agent brings its own; unless the library lets it be added.
 
-    :raises ConfigError: for a model, and for ``tools`` or ``caching`` that can't be added.
+    :raises ConfigError: for a model, for ``tools`` or ``caching`` that can't be added, and for tools that are nowhere.
     """
     where = f"agent {spec.name!r} is one of {library}"
     if spec.model is not None:
@@ -45,3 +45,6 @@ def refuse_what_is_not_ours(
         raise ConfigError(
             f"{where}, with tools of its own: it can't be given {', '.join(given)} of its team or pattern"
         )
+    if missing := [name for name in spec.tools if name not in runtime.tools]:
+        known = ", ".join(sorted(runtime.tools)) or "none"
+        raise ConfigError(f"agent {spec.name!r} names tools that its team has not: {missing}; it has: {known}")

@@ -20,6 +20,7 @@ from ...errors import BudgetError, BudgetExhausted, CarpoolError, ModelError
 from ...runtime import Runtime
 from ...types import AgentSpec, TokenAccounting
 from ..model.calls import LEAST_OUTPUT
+from ..model.failures import refused_again
 from ..model.worst_case import WorstCase
 from .request import Request
 from .terms import Terms
@@ -124,6 +125,7 @@ class Meter:
         """
         self.turn()
         number = 1
+        failed: ModelError | None = None
         while True:
             try:
                 async with self.out(request, meant) as call:
@@ -131,11 +133,16 @@ class Meter:
                     call.end(used(answer))
                 return answer
             except Exception as error:
+                if failed is not None and isinstance(error, BudgetExhausted) and error is self.refusal:
+                    self.refusal = refused_again(error, failed)
+                    raise self.refusal from error
                 failure = self.failure
-                wait_s = None
-                if failure is not None and failure[0] is error:
-                    wait_s = self._terms.wait_s(failure[1], number)
+                if failure is None or failure[0] is not error:
+                    raise
+                failed = failure[1]
+                wait_s = self._terms.wait_s(failed, number)
                 if wait_s is None:
+                    self.failure = error, self._terms.final(failed)
                     raise
             number += 1
             await anyio.sleep(wait_s)

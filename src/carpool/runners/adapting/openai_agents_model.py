@@ -32,6 +32,7 @@ from agents.run import CallModelData, ModelInputData
 from openai.types.responses import ResponseFunctionToolCall
 
 from ...types import TokenAccounting
+from ..model.loop_end import close_when_the_loop_ends
 from .client_failures import client_failure
 from .meter import Meter
 from .request import Request, json_of
@@ -87,7 +88,7 @@ class _BudgetedModel(Model):
 
     async def get_response(self, *given: Any, **named: Any) -> ModelResponse:
         sent = _sent(given, named)
-        model, settings = self._model(), self._settings(sent["model_settings"])
+        model, settings = await self._model_in_this_loop(), self._settings(sent["model_settings"])
         request = self._weighed(model, settings, sent)
         allowed = request.most
 
@@ -108,7 +109,7 @@ class _BudgetedModel(Model):
     async def stream_response(self, *given: Any, **named: Any) -> AsyncIterator[TResponseStreamEvent]:
         """One attempt: what was heard of a stream can't be taken back."""
         sent = _sent(given, named)
-        model, settings = self._model(), self._settings(sent["model_settings"])
+        model, settings = await self._model_in_this_loop(), self._settings(sent["model_settings"])
         request = self._weighed(model, settings, sent)
         self._meter.turn()
         async with self._meter.out(request, client_failure) as call:
@@ -130,6 +131,11 @@ class _BudgetedModel(Model):
     def _supports_default_prompt_cache_key(self) -> bool:  # pyright: ignore[reportUnusedFunction] - the SDK asks for it
         supports: Any = getattr(self._model(), "_supports_default_prompt_cache_key", None)
         return bool(supports()) if callable(supports) else False
+
+    async def _model_in_this_loop(self) -> Model:
+        model = self._model()
+        await close_when_the_loop_ends(model)
+        return model
 
     def _model(self) -> Model:
         """What the SDK would take without this one."""

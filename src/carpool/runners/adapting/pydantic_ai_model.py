@@ -26,6 +26,7 @@ from pydantic_ai.usage import RequestUsage, RunUsage
 
 from ...types import TokenAccounting
 from ..model.failures import failure_of
+from ..model.loop_end import close_when_the_loop_ends
 from .meter import Meter
 from .request import Request, json_of
 
@@ -116,6 +117,7 @@ class _BudgetedModel(WrapperModel):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         request = self._weighed(messages, model_settings, model_request_parameters)
+        await close_when_the_loop_ends(self.wrapped)
 
         async def attempt(output: int) -> ModelResponse:
             settings = self._limited(model_settings, output)
@@ -138,6 +140,7 @@ class _BudgetedModel(WrapperModel):
     ) -> AsyncGenerator[StreamedResponse]:
         """One attempt: what was heard of a stream can't be taken back."""
         request = self._weighed(messages, model_settings, model_request_parameters)
+        await close_when_the_loop_ends(self.wrapped)
         self._meter.turn()
         async with self._meter.out(request, failure_of) as call:
             settings = self._limited(model_settings, call.output)

@@ -11,6 +11,7 @@ from ...budget.book import Book
 from ...clock import new_id
 from ...errors import ModelError
 from ..model.calls_in_flight import CallsInFlight
+from ..model.failures import with_wait
 from ..prices import ModelPrice, Prices
 from .request import Request
 
@@ -73,6 +74,10 @@ class Terms:
         if lease is None:
             return CallsInFlight()
         return self._in_flight.setdefault(lease.purse.book, CallsInFlight())
+
+    def final(self, failure: ModelError) -> ModelError:
+        """``failure`` as it is told when there is no further attempt."""
+        return with_wait(failure, self._longest_retry_wait_s)
 
     def wait_s(self, failure: ModelError, attempt: int) -> float | None:
         """Seconds until the next attempt; ``None`` when there is to be none."""

@@ -14,13 +14,14 @@ import anyio
 
 from ...budget import Lease
 from ...clock import new_id
+from ...errors import BudgetExhausted
 from ...types import TokenAccounting
 from ..prices import ModelPrice
 from ..rate_limits import RateLimits, Slot
 from .calls_in_flight import CallsInFlight
 from .clients import Connected
 from .conversation import Conversation
-from .failures import ModelError, failure_of, no_answer
+from .failures import ModelError, broken_off, failure_of, no_answer, refused_again, with_wait
 from .settings import AskedSettings
 from .text_stream import OnText, TextStream
 from .worst_case import WorstCase, worst_case
@@ -89,13 +90,19 @@ class ModelCalls:
         :raises ModelError: when it can't be had, with as many attempts as are allowed.
         """
         attempt = 1
+        failure: ModelError | None = None
         while True:
             try:
                 return await self._attempt(talk, offer_tools)
+            except BudgetExhausted as refusal:
+                if failure is None:
+                    raise
+                raise refused_again(refusal, failure) from failure
             except ModelError as error:
+                failure = error
                 wait_s = self._wait_s(error, attempt)
                 if wait_s is None:
-                    raise
+                    raise with_wait(error, self._rules.longest_retry_wait_s) from error.__cause__
             attempt += 1
             await anyio.sleep(wait_s)
 
@@ -219,11 +226,22 @@ class ModelCalls:
             ) as stream:
                 async for event in stream:
                     await listener.hear(event)
-                return stream.get()
+                response = stream.get()
         except Exception as error:
             if error is listener.error:
                 raise
             raise failure_of(error, self._connected.name) from error
+        if self._broke_off(response):
+            raise broken_off(self._connected.name)
+        return response
+
+    def _broke_off(self, response: ModelResponse) -> bool:
+        """Whether nothing says that a stream was at its end: the client library takes the end of the connection for
+        one, and a ``stop`` of its own making stands in ``finish_reason``."""
+        if (response.provider_details or {}).get("finish_reason") or response.finish_reason == "content_filter":
+            return False
+        # Anthropic reports usage at the beginning too, all others at the end.
+        return self._connected.model.system == "anthropic" or self._reported(response) is None
 
     # Booking
 

@@ -10,11 +10,13 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import anyio
 
 from ...errors import ConfigError
+from .loop_end import close_idle
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -49,6 +51,9 @@ class Clients:
     def __init__(
         self, base_urls: Mapping[str, str], api_keys: Mapping[str, str], models: Mapping[str, Model[Any]]
     ) -> None:
+        """:raises ConfigError: for a base URL that no request can be sent to."""
+        for provider, url in base_urls.items():
+            _refuse_unless_url(provider, url)
         self._base_urls = dict(base_urls)
         self._api_keys = dict(api_keys)
         self._models = dict(models)
@@ -81,7 +86,10 @@ class Clients:
     async def _make(self, home: _Home, name: str) -> Connected:
         async with home.lock:  # many agents ask for the same model at once
             if name not in home.connected:
-                made = self._ready(name) or await self._in_a_thread(home, name)
+                made = self._ready(name)
+                if made is not None:
+                    home.stack.push_async_callback(close_idle, made.model)  # its client may not be the model's to close
+                made = made or await self._in_a_thread(home, name)
                 await home.stack.enter_async_context(made.model)
                 home.connected[name] = made
             return home.connected[name]
@@ -178,6 +186,20 @@ async def _close_with_the_loop(stack: AsyncExitStack) -> AsyncGenerator[None]:
     finally:
         with anyio.CancelScope(shield=True):
             await stack.aclose()
+
+
+def _refuse_unless_url(provider: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half an address in brackets
+        is_one = False
+    if not is_one or any(char.isspace() or not char.isprintable() for char in url):
+        example = f"http://{url}" if "://" not in url and url[:1].isalnum() else "http://localhost:8000/v1"
+        raise ConfigError(
+            f"base_url of {provider!r} is {url!r}; it begins with http:// or https://, then comes the host, "
+            f"as in {example!r}"
+        )
 
 
 _NO_KEY = "none"  # the clients want some text, also for servers that ask for no key

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal, cast
 
-from ...errors import ModelError
+from ...errors import BudgetExhausted, ModelError
+from .causes import LOOP_HAS_ENDED, is_of_an_ended_loop, why_not_sendable
 
-__all__ = ["FailureKind", "ModelError", "failure_of", "no_answer"]
+__all__ = ["FailureKind", "ModelError", "broken_off", "failure_of", "no_answer", "refused_again", "with_wait"]
 
 FailureKind = Literal["transient", "quota", "permanent"]
 
@@ -19,12 +20,44 @@ def no_answer(model: str, seconds: float) -> ModelError:
     return ModelError("transient", model, f"no answer within {seconds:g} s (call_timeout_s)")
 
 
+def broken_off(model: str) -> ModelError:
+    """A stream that ended as if it were whole, and is not."""
+    return ModelError("transient", model, "the stream ended before the answer did: no finish reason came, and no usage")
+
+
+def with_wait(failure: ModelError, longest_s: float) -> ModelError:
+    """``failure``, which says so where the provider asks for a longer wait than there may be."""
+    asked = failure.retry_after_s
+    if failure.kind != "transient" or asked is None or asked <= longest_s:
+        return failure
+    text = str(failure).removeprefix(f"{failure.model}: ")
+    return ModelError(
+        failure.kind,
+        failure.model,
+        f"{text}; asks to wait {asked:g} s, longer than longest_retry_wait_s={longest_s:g}",
+        status=failure.status,
+        retry_after_s=asked,
+        refused=failure.refused,
+    )
+
+
+def refused_again(refusal: BudgetExhausted, failure: ModelError) -> BudgetExhausted:
+    """The budget's refusal of another attempt, which names the ``failure`` that it would have been for."""
+    return BudgetExhausted(
+        f"{refusal.reason}; another attempt was wanted because the last one failed: {failure}",
+        refusal.snapshot,
+        dimension=refusal.dimension,
+        held_back=refusal.held_back,
+    )
+
+
 def failure_of(error: Exception, model: str) -> ModelError:
     """What ``error``, raised by the client library, means.
 
     Refused, and so not booked, are: 4xx except 408, 409 and 425; 429, 503 and 529; a connection that was never
-    made. All else may have been worked on and is booked in full: other 5xx, a connection that broke off, a timeout,
-    an answer that can't be read, and every error inside a stream that had begun.
+    made; a request that can't be made at all. All else may have been worked on and is booked in full: other 5xx, a
+    connection that broke off, a timeout, an answer that can't be read, every error inside a stream that had begun, and
+    a connection of an event loop that has ended.
     """
     status = cast("int | None", getattr(error, "status_code", None))
     kind, text, refused = _meaning(error, status)
@@ -32,7 +65,7 @@ def failure_of(error: Exception, model: str) -> ModelError:
     return ModelError(
         kind,
         model,
-        f"{text}{where}: {_said(error)}",
+        f"{text}{where}: {_said(why_not_sendable(error) or error)}",
         status=status,
         retry_after_s=getattr(error, "retry_after", None),
         refused=refused and not getattr(error, "in_stream", False),
@@ -41,6 +74,10 @@ def failure_of(error: Exception, model: str) -> ModelError:
 
 def _meaning(error: Exception, status: int | None) -> tuple[FailureKind, str, bool]:
     """What it is, in words, and whether the provider has refused to do anything."""
+    if status is None and why_not_sendable(error) is not None:
+        return "permanent", "the request can't be sent", True
+    if status is None and is_of_an_ended_loop(error):
+        return "transient", LOOP_HAS_ENDED, False
     for classes, kind, text, refused in _meanings():
         if isinstance(error, classes):
             return kind, text, _never_sent(error) if refused is None else refused
@@ -80,7 +117,7 @@ def _never_sent(error: Exception) -> bool:
     return getattr(error, "phase", None) in ("pool", "connect")
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """The provider's own words, or the library's, in one line."""
     body: Any = getattr(error, "body", None)
     for step in ("error", "message"):

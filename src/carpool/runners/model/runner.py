@@ -46,8 +46,9 @@ class ModelRunner:
     The model is offered the tools of the agent's runtime and can call no others, whatever it reads; the calls of one
     turn run together. On the last of ``spec.max_turns`` no tools are offered, so that there is an answer.
 
-    One object serves any number of agents at once, in any number of event loops. Connections are kept for the loop, and
-    closed when it ends; ``async with`` closes them earlier. Cancelled, a call is broken off and booked.
+    One object serves any number of agents at once, in any number of event loops (ready-made ``models``: in one after
+    the other). Connections are kept for the loop, and closed when it ends; ``async with`` closes them earlier.
+    Cancelled, a call is broken off and booked.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class ModelRunner:
         - ``on_text(agent, text)``: called, or awaited, for text as it comes; after a broken stream from the beginning
 
         :raises ValueError: for a number that can't be meant.
+        :raises ConfigError: for a base URL that is none.
         """
         if max_output_tokens < 1 or not input_margin >= 1 or retries < 0 or not call_timeout_s > 0:
             raise ValueError(
