@@ -27,11 +27,10 @@ class Wakeup:
         self._thread = get_ident()
 
     def set(self) -> None:
-        if get_ident() == self._thread:
-            self._event.set()
-        else:
-            # A loop that is closed has nobody left to wake.
-            with suppress(RuntimeError):
+        with suppress(RuntimeError):  # a loop that is closed has nobody left to wake
+            if get_ident() == self._thread:
+                self._event.set()
+            else:
                 self._loop.call_soon_threadsafe(self._raise)
 
     async def wait(self) -> None:

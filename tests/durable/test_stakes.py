@@ -52,6 +52,17 @@ def test_a_change_is_told_once_and_again_if_it_was_not_written() -> None:
     assert told(stakes) == [("a", 30), ("b", 10)]
 
 
+def test_another_attempt_of_one_agent_is_not_taken_for_the_one_before() -> None:
+    stakes, first, second = Stakes(), Spending(), Spending()
+    stakes.begin("a", first.attempt)
+    first.now = tokens(5_000)
+    stakes.end("a")  # its next attempt is being written, with all that the first one has cost
+    assert told(stakes) == []
+    stakes.begin("a", second.attempt)
+
+    assert told(stakes) == []
+
+
 def test_who_has_ended_is_not_told_of() -> None:
     stakes, one = Stakes(), Spending()
     stakes.begin("a", one.attempt)
@@ -125,6 +136,29 @@ async def test_a_call_that_was_out_is_booked_at_its_reservation(make: Callable[[
         lease.reserve(tokens(50))
 
     assert await killed_after(make, spend, 70) == 70
+
+
+async def test_what_an_attempt_reported_is_booked_when_its_process_dies_before_the_next(
+    make: Callable[[], Journal],
+) -> None:
+    """It waits for room, behind another agent, for as long as that takes."""
+    async with make() as journal:
+        limits = BudgetLimits(max_total_tokens=600)
+
+        async def runner(spec: Any, task: str, runtime: Any, mailbox: Any) -> AgentOutput:
+            if spec.name == "a":
+                return AgentOutput(name="a", error="no", tokens=tokens(500))
+            for _ in range(1_000):
+                if (await journal.holdings("r")).spent.total_tokens == 500 + 90:
+                    break
+                await anyio.sleep(0.01)
+            await Desk(journal).kill("r")
+            return AgentOutput(name="b", answer="nobody hears it", tokens=tokens(0))
+
+        team = Swarm([spec("a", estimate=tokens(50), retries=1), spec("b", estimate=tokens(90))], "parallel")
+        with pytest.raises(RunInUse):
+            await team.run("t", runner=runner, infra=SharedInfra(journal=journal, budget=limits), run_id="r")
+        assert (await journal.holdings("r")).spent.total_tokens == 590
 
 
 async def test_it_is_charged_at_its_hold_when_it_has_spent_less(make: Callable[[], Journal]) -> None:

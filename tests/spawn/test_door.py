@@ -1,6 +1,7 @@
 """The door: what becomes of one agent, whatever its runner does."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -221,6 +222,51 @@ async def test_a_runner_that_wants_to_end_the_program_ends_only_its_agent() -> N
     assert outputs[0].error == "RuntimeError: the runner wanted to end the program: exit(0)"
     assert story(infra.log, "a") == ["started", "failed"]
     assert_nothing_left(infra)
+
+
+async def test_so_it_does_from_inside_a_task_group() -> None:
+    async def runner(spec, task, runtime, mailbox) -> str:
+        async with anyio.create_task_group():
+            raise SystemExit(4)
+
+    output = None
+    async with open_run(runner=runner) as run:
+        output = await run.agent(spec("a"), "t")
+
+    assert "SystemExit" in output.error or "BaseExceptionGroup" in output.error
+
+
+def test_an_agent_that_is_thrown_away_with_its_loop_gives_back_what_it_holds_and_blocks_nobody() -> None:
+    infra = under(max_total_tokens=100)
+    at_work = []
+
+    async def runner(spec, task, runtime, mailbox) -> str:
+        at_work.append(spec.name)
+        await anyio.sleep_forever()
+        return ""
+
+    async def main() -> None:
+        async with open_run(runner=runner, infra=infra) as run:
+            await run.agent(spec("a", estimate=tokens(40)), "t")
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main())
+    loop.call_later(0.05, loop.stop)
+    loop.run_forever()
+    loop.close()
+    task._log_destroy_pending = False
+    assert at_work == ["a"]
+    infra.budget.book.lock.acquire()  # as if the collector came in the middle of a step of this very thread
+    try:
+        del task
+        gc.collect()
+    finally:
+        infra.budget.book.lock.release()
+
+    infra.budget.try_begin_agent(tokens(20)).settle(tokens(20))  # the next step sees to what was dropped
+    assert infra.budget.in_flight == 0
+    assert infra.budget.snapshot().total_tokens == 60
+    assert story(infra.log, "a") == ["started", "cancelled"]
 
 
 def test_an_interrupt_ends_the_run_with_the_agent_settled(clock: VirtualClock) -> None:

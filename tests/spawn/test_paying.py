@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event
@@ -184,8 +186,6 @@ async def test_who_is_cancelled_while_it_is_asked_for_holds_nothing(native: bool
 
 async def cancelled(team: Callable[[], Any], when: anyio.Event, then: Event, *, native: bool, times: int = 1) -> None:
     """Run ``team``, cancel it a moment after ``when``, and open the ledger again after that."""
-    import asyncio
-
     async with anyio.create_task_group() as group:
         scope = anyio.CancelScope()
         tasks: list[asyncio.Task[Any]] = []
@@ -205,6 +205,53 @@ async def cancelled(team: Callable[[], Any], when: anyio.Event, then: Event, *, 
                 scope.cancel()
         await anyio.sleep(0.005)
         then.set()
+
+
+async def test_where_no_thread_is_to_be_had_it_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    infra = on_a_ledger()
+
+    def refuse(*_: Any) -> int:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("carpool.budget.clerk.start_new_thread", refuse)
+    with anyio.fail_after(5):
+        result = await Swarm(specs("abc", estimate=COST)).run("t", runner=costing(*"abc"), infra=infra)
+
+    assert answers(result.outputs) == ["A", "B", "C"]
+
+
+async def test_the_loop_goes_on_while_who_is_not_asked_about_begins() -> None:
+    ledger = SlowLedger(Shelf())
+    infra = on_a_ledger(ledger)
+    async with open_run(runner=costing("a"), infra=infra) as run:
+
+        async def work() -> None:
+            await run.agent(spec("a"), "t", gated=False)
+
+        assert await ticks_while(ledger, work) == 50
+    assert (infra.budget.snapshot().total_tokens, infra.budget.snapshot().agents_started) == (10, 0)
+
+
+def test_who_is_thrown_away_while_it_waits_is_not_let_in_later() -> None:
+    infra = on_a_ledger(limit=100)
+    hog = infra.budget.try_begin_agent(tokens(90))
+
+    async def main() -> None:
+        async with open_run(runner=costing("a"), infra=infra) as run:
+            await run.agent(spec("a", estimate=tokens(50)), "t")
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main())
+    loop.call_later(0.1, loop.stop)
+    loop.run_forever()
+    loop.close()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    del task
+    gc.collect()
+    hog.settle(tokens(10))
+
+    assert (infra.budget.snapshot().total_tokens, infra.budget.snapshot().agents_started) == (10, 1)
+    assert infra.budget.in_flight == 0
 
 
 async def test_a_ledger_that_can_not_be_written_ends_the_run_and_starts_nobody() -> None:

@@ -55,7 +55,7 @@ class Book:
         self.lock = Lock()
         self.line = Line()
         self.live = account.live  # the root's leases in flight, oldest first
-        self.dropped: deque[Lease] = deque()
+        self.dropped: deque[Lease | Waiter] = deque()
         self.last_number = 0
 
     @contextmanager
@@ -109,8 +109,9 @@ class Book:
     def close(self) -> None:
         """Leave the ledger, if there is one."""
 
-    def drop(self, lease: Lease) -> None:
-        """Settle a lease that was garbage-collected: at once, or, inside somebody's step, after that."""
+    def drop(self, lease: Lease | Waiter) -> None:
+        """Settle a lease that was garbage-collected, or give up a place in the line: at once, or, inside somebody's
+        step, after that."""
         self.dropped.append(lease)
         # The collector runs anywhere, also in a thread that has the lock: never wait for it here.
         self.settle_dropped(blocking=False)

@@ -25,16 +25,19 @@ class Clerk:
         self._bell = Lock()  # let go of to ring
         self._bell.acquire()
 
-    def come(self, *, at_once: bool = False) -> None:
-        """See to it that it works soon. Never waits; may be called from anywhere, by the collector too."""
+    def come(self, *, at_once: bool = False) -> bool:
+        """See to it that it works soon; false where there is no thread to be had. Never waits; may be called from
+        anywhere, by the collector too."""
         if at_once:
             with suppress(RuntimeError):  # somebody has rung already
                 self._bell.release()
         if self._there.acquire(blocking=False):
             try:
                 start_new_thread(self._attend, ())
-            except RuntimeError:  # the interpreter is on its way out
+            except RuntimeError:  # too many threads, or the interpreter is on its way out
                 self._there.release()
+                return False
+        return True
 
     def _attend(self) -> None:
         while True:

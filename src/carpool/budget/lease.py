@@ -66,8 +66,10 @@ class Lease(Struct, eq=False, weakref=True):
     @property
     def at_stake(self) -> TokenAccounting:
         """What it costs if nobody ever says so: the hold or, dimension by dimension, what was charged together with the
-        open reservation, where that is more. Looked at without a lock: for a moment a charge may count beside the
-        reservation that it ends."""
+        open reservation, where that is more; after the end, what it has cost. Looked at without a lock: for a moment a
+        charge may count beside the reservation that it ends."""
+        if self._state != "held":
+            return self.charged
         meter = self._meter
         if meter is None:
             return self.hold
@@ -128,6 +130,10 @@ class Lease(Struct, eq=False, weakref=True):
         """``settle`` on a purse that ``is_shared``, without waiting for its ledger: a thread does it, with all that it
         is told meanwhile. When it calls ``wake``, ``charged`` is what the lease spent in all."""
         self._purse.book.tell_soon(partial(self.settle_locked, tokens), wake)
+
+    def release_soon(self, wake: Callable[[], None]) -> None:
+        """``release``, as ``settle_soon``."""
+        self._purse.book.tell_soon(self.release_locked, wake)
 
     def release(self) -> None:
         """End the lease of an agent that never started: its hold and its slot go back."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,16 @@ class Waiter:
     def leave(self) -> None:
         """Give up the place, or the lease if it has just been granted."""
         self.purse.book.leave(self)
+
+    # What is done with a lease that is dropped, for who is thrown away while it waits
+
+    def settle_locked(self, reported: TokenAccounting | None) -> None:
+        self.purse.book.leave_locked(self)
+
+    def release_locked(self) -> None:
+        self.lease = None
+
+    # On a ledger
 
     def leave_soon(self, wake: Callable[[], None]) -> None:
         """``leave`` of a purse that is shared, without waiting for its ledger."""
@@ -110,7 +121,7 @@ class Line:
         """Empty the line: nobody can be let in, because of ``error``."""
         refused = list(self._all())
         for waiter in refused:
-            waiter.denial = error
+            waiter.denial = copy(error)  # what a run notes on its error, the next one's must not have
             self.remove(waiter)
         return refused
 

@@ -152,6 +152,13 @@ class CoordinationBudget:
             step.undo = lease.release
         return lease
 
+    def begin_ungated_soon(self, wake: Callable[[], None]) -> Waiter:
+        """``begin_ungated`` of a purse that ``is_shared``, without waiting for its ledger: the waiter will have its
+        lease, for nothing is asked."""
+        waiter = Waiter(self, None, 1, (), wake)
+        self.book.tell_soon(partial(self._let_in, waiter), wake)
+        return waiter
+
     # Telling
 
     def record(self, tokens: TokenAccounting) -> None:
@@ -298,6 +305,9 @@ class CoordinationBudget:
         return lease
 
     # For lease, line and door: under the book's lock
+
+    def _let_in(self, waiter: Waiter) -> None:
+        waiter.lease = self.begin(NOTHING, None, slots=0)
 
     def begin_waiter(self, waiter: Waiter) -> bool:
         """Give ``waiter`` its lease, its denial, or, returning true, a place in the line."""

@@ -251,7 +251,7 @@ class SharedBook(Book):
 
     # Between steps
 
-    def drop(self, lease: Lease) -> None:
+    def drop(self, lease: Lease | Waiter) -> None:
         """Leave it to the clerk: the collector may run anywhere, and must not wait for a disk."""
         self.dropped.append(lease)
         self._clerk.come()
@@ -265,11 +265,13 @@ class SharedBook(Book):
         """Have the clerk ask for ``waiter``, together with all who come meanwhile; it is woken with an answer, after
         it has waited in the line if it may."""
         self._asking.append(waiter)
-        self._clerk.come(at_once=True)
+        if not self._clerk.come(at_once=True):
+            self.look()
 
     def tell_soon(self, do: Callable[[], object], wake: Callable[[], None]) -> None:
         self._telling.append(Telling(do, wake))
-        self._clerk.come(at_once=True)
+        if not self._clerk.come(at_once=True):
+            self.look()
 
     def leave_locked(self, waiter: Waiter) -> None:
         with suppress(ValueError):

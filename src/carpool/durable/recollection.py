@@ -144,6 +144,7 @@ class Recollection(Remembering):
                 purse=self._purse,
             )
         )
+        self._stakes.end(known.key)  # an attempt before this: what that has cost is in ``earlier``
         await self._write(entries)
         # Only now: what was not written must be written with the next start.
         self._specs.add(digest)

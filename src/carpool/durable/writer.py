@@ -149,8 +149,9 @@ class Writer:
     def _run(self) -> None:
         ticking, ticked = False, 0.0
         while True:
+            due_s = max(0.0, ticked + self._tick_s - SystemClock.monotonic())
             try:
-                first = self._jobs.get(timeout=self._tick_s if ticking else None)
+                first = self._jobs.get(timeout=due_s if ticking else None)
                 jobs, ending = self._all_that_wait(first)
             except Empty:
                 first, jobs, ending = None, [], False

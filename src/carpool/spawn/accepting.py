@@ -1,12 +1,14 @@
-"""What a runner returned, as its agent's output: checked, under the agent's name, storable."""
+"""What a runner returned, as its agent's output: checked, under the agent's name, storable; and what it raised."""
 
 from __future__ import annotations
+
+from typing import cast
 
 from msgspec.structs import replace
 
 from ..types import AgentOutcome, AgentOutput, TokenAccounting
 
-__all__ = ["accepted", "storable"]
+__all__ = ["accepted", "is_own_failure", "storable"]
 
 
 def accepted(name: str, returned: object, duration_ms: float) -> AgentOutput:
@@ -25,6 +27,14 @@ def accepted(name: str, returned: object, duration_ms: float) -> AgentOutput:
     _check(returned)
     answer, error = storable(returned.answer), returned.error and storable(returned.error)
     return replace(returned, name=name, answer=answer, error=error, duration_ms=duration_ms)
+
+
+def is_own_failure(error: BaseException) -> bool:
+    """Whether what a runner raised is its agent's failure, and not the end of more than that. A ``sys.exit()`` is one:
+    it is an agent that ends."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_own_failure, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    return isinstance(error, Exception | SystemExit)
 
 
 def storable(text: str) -> str:

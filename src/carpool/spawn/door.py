@@ -25,8 +25,8 @@ from ..isolation import Isolation
 from ..runtime import Identity, Runtime
 from ..tools import Tool
 from ..types import AgentOutcome, AgentOutput, AgentSpec, TokenAccounting
-from .accepting import accepted, storable
-from .paying import settled, wait_for_lease
+from .accepting import accepted, is_own_failure, storable
+from .paying import settled, ungated_lease, wait_for_lease
 
 if TYPE_CHECKING:
     from .run import Run
@@ -106,13 +106,11 @@ class Start:
     # Before it starts
 
     def _try_lease(self) -> Lease | None:
-        """A lease, or ``None`` when only the holds of agents in flight stand in the way, or asking takes waiting.
+        """A lease, or ``None`` when only the holds of agents in flight stand in the way, or it is had in another way.
 
         :raises BudgetError: when the budget refuses.
         """
-        if not self.gated:
-            return self.purse.begin_ungated()
-        if self.purse.is_shared:
+        if not self.gated or self.purse.is_shared:
             return None
         try:
             return self.purse.try_begin_agent(self._estimate(), depth=self.place.depth)
@@ -122,6 +120,8 @@ class Start:
             return None
 
     async def _wait_for_lease(self) -> Lease:
+        if not self.gated:
+            return await ungated_lease(self.purse)
         return await wait_for_lease(self.purse, self._estimate(), self.place.depth, self.place.ancestors)
 
     def _estimate(self) -> TokenAccounting | None:
@@ -176,16 +176,19 @@ class Start:
                 else:
                     returned = await self._within(spec.timeout_s, spec, runtime)
                 output = accepted(spec.name, returned, (shared.clock.monotonic() - began) * 1e3)
-        except (Exception, SystemExit) as error:
-            output = self._failed(error, began)
-        except BaseException as stop:
-            if not isinstance(stop, anyio.get_cancelled_exc_class()):
-                self._cancelled(lease.settle(), began)  # a coroutine that is thrown away can't wait any more
-                raise
-            if task.cancelling() > cancels:
+        except GeneratorExit:
+            # Thrown away, by the collector maybe, in the middle of somebody's step: nothing can be waited for.
+            self._cancelled(lease.at_stake, began)
+            lease.purse.book.drop(lease)
+            raise
+        except BaseException as error:
+            if is_own_failure(error):
+                output = self._failed(error, began)
+            elif isinstance(error, anyio.get_cancelled_exc_class()) and task.cancelling() <= cancels:
+                output = self._failed(RuntimeError("the runner cancelled itself"), began)
+            else:
                 self._cancelled(await self._spent(lease, None), began)
                 raise
-            output = self._failed(RuntimeError("the runner cancelled itself"), began)
         output = self._settled(output, await self._spent(lease, output.tokens))
         if task.cancelling() > cancels:
             await self._swallowed(output)
@@ -220,14 +223,16 @@ class Start:
                 self._register_tools(runtime)
                 returned = await self._within(self.spec.timeout_s, prepared.spec, runtime)
                 output = accepted(self.spec.name, returned, (shared.clock.monotonic() - began) * 1e3)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if not is_own_failure(error):
+                    raise
                 output = self._failed(error, began)
             with anyio.CancelScope(shield=True):  # looked at also when the runner has swallowed a cancellation
                 output = await prepared.finish(output)
         return output
 
-    def _failed(self, error: Exception | SystemExit, began: float) -> AgentOutput:
-        if isinstance(error, SystemExit):  # it is one agent that ends
+    def _failed(self, error: BaseException, began: float) -> AgentOutput:
+        if isinstance(error, SystemExit):
             error = RuntimeError(f"the runner wanted to end the program: exit({error.code!r})")
         text = str(error) if isinstance(error, _TimedOut) else worded(error)
         text = self.shared.infra.redactor.text(storable(text))

@@ -64,6 +64,8 @@ async def open_run(
         yield run
         finished = _finished(run, name, run.record.result or run.partial(stop_reason="completed"), None)
         await _close(recall, finished)
+    except GeneratorExit:  # thrown away outside of any loop, by the collector maybe: nobody hears it
+        raise
     except BaseException as error:
         partial = run.partial()
         _give(error, partial)

@@ -12,11 +12,11 @@ from functools import partial
 
 import anyio
 
-from ..budget import CoordinationBudget, Lease
+from ..budget import CoordinationBudget, Lease, Waiter
 from ..types import TokenAccounting
 from ..wakeup import Wakeup
 
-__all__ = ["settled", "wait_for_lease"]
+__all__ = ["released", "settled", "ungated_lease", "wait_for_lease"]
 
 
 async def wait_for_lease(
@@ -31,12 +31,25 @@ async def wait_for_lease(
     wakeup = Wakeup()
     ask = purse.begin_soon if purse.is_shared else purse.begin_or_wait
     waiter = ask(estimate, depth, ancestors, wakeup.set)
-    if isinstance(waiter, Lease):
-        return waiter
+    return waiter if isinstance(waiter, Lease) else await _let_in(waiter, wakeup)
+
+
+async def ungated_lease(purse: CoordinationBudget) -> Lease:
+    """A lease for an agent that is not asked about."""
+    if not purse.is_shared:
+        return purse.begin_ungated()
+    wakeup = Wakeup()
+    return await _let_in(purse.begin_ungated_soon(wakeup.set), wakeup)
+
+
+async def _let_in(waiter: Waiter, wakeup: Wakeup) -> Lease:
     try:
         await wakeup.wait()
-    except BaseException as stop:
-        if purse.is_shared and isinstance(stop, anyio.get_cancelled_exc_class()):
+    except GeneratorExit:  # thrown away, by the collector maybe, in the middle of somebody's step
+        waiter.purse.book.drop(waiter)
+        raise
+    except BaseException:
+        if waiter.purse.is_shared:
             await _told(waiter.leave_soon)
         else:
             waiter.leave()
@@ -51,6 +64,14 @@ async def settled(lease: Lease, tokens: TokenAccounting | None = None) -> TokenA
     raised here, it only counts in the task."""
     await _told(partial(lease.settle_soon, tokens))
     return lease.charged
+
+
+async def released(lease: Lease) -> None:
+    """``lease.release()``; on a purse that is shared, seen to its end in the same way."""
+    if lease.purse.is_shared:
+        await _told(lease.release_soon)
+    else:
+        lease.release()
 
 
 async def _told(tell: Callable[[Callable[[], None]], None]) -> None:

@@ -23,6 +23,7 @@ from ..runtime import Runtime
 from ..state import OverlayState, Undo
 from ..types import AgentOutcome, AgentOutput, TokenAccounting
 from .door import Start
+from .paying import released
 
 if TYPE_CHECKING:
     from .turns import Turn
@@ -130,7 +131,7 @@ class RememberedStart(Start):
         try:
             await self.shared.recall.started(self.call, self.known, begun)
         except BaseException as error:
-            lease.release()
+            await released(lease)
             if attempt == 1 and isinstance(error, anyio.get_cancelled_exc_class()):
                 self._log(events.AgentStarted, held=lease.hold)
                 self._log(events.AgentCancelled, duration_ms=0.0, tokens=_NOTHING)
