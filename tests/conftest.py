@@ -20,9 +20,10 @@ def anyio_backend() -> str:
 
 
 def pytest_sessionstart() -> None:
-    """Ctrl-C is heard, here and in every program that a test starts, also where a shell has these tests in its
-    background and has it ignored."""
+    """Ctrl-C and the end of a terminal are heard, here and in every program that a test starts, also where a shell has
+    these tests in its background, or nohup, and has them ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)
