@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .actions import Tier
 from .budget import CoordinationBudget, Lease
@@ -12,12 +12,14 @@ from .eventlog import EventLog
 from .events import LimitsRaised
 from .mailbox import Mailbox
 from .policy import Approvals, Approver, PolicyEngine, tier_allows
-from .recall import RecallSource
 from .runtime import Identity, Runtime, TeamContext
 from .secrets import Redactor
 from .state import OverlayState, StateStore
 from .tools import Tool, as_tool
 from .types import AgentOutput, BudgetLimits, TokenAccounting, refuse_unless_limits
+
+if TYPE_CHECKING:
+    from .recall import RecallSource
 
 __all__ = ["AgentContext", "SharedInfra"]
 

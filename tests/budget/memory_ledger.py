@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from threading import Lock
 
-from carpool.budget import Changes, Ledger, Page
+from carpool.budget.ledger import Changes, Ledger, Page
 from carpool.errors import JournalError
 
 

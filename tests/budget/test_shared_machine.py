@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from carpool.budget import CoordinationBudget, Ledger
+from carpool.budget import CoordinationBudget
+from carpool.budget.ledger import Ledger
 from carpool.errors import BudgetError, JournalError
 from carpool.types import BudgetLimits, TokenAccounting
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from carpool.budget import CoordinationBudget, Lease, Ledger, Waiter
+from carpool.budget import CoordinationBudget, Lease, Waiter
+from carpool.budget.ledger import Ledger
 from carpool.errors import BudgetError
 from carpool.types import BudgetLimits, TokenAccounting
 

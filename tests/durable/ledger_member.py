@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from carpool.budget import CoordinationBudget, Ledger
+from carpool.budget import CoordinationBudget
+from carpool.budget.ledger import Ledger
 from carpool.errors import AgentLimitReached, BudgetError, CarpoolError
 from carpool.types import BudgetLimits, TokenAccounting
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from carpool.budget import Changes, CoordinationBudget, Ledger
+from carpool.budget import CoordinationBudget
+from carpool.budget.ledger import Changes, Ledger
 from carpool.errors import BudgetError, JournalError
 from carpool.types import BudgetLimits, TokenAccounting
 

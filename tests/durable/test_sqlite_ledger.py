@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from carpool.budget import CoordinationBudget, Ledger
+from carpool.budget import CoordinationBudget
+from carpool.budget.ledger import Ledger
 from carpool.durable.file_lock import FileLock
 from carpool.durable.sqlite_ledger import SqliteLedger
 from carpool.errors import JournalCorrupt, JournalError

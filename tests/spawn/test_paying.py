@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from carpool import AgentOutput, BudgetLimits, CoordinationBudget, CoordinationResult, SharedInfra, Swarm, open_run
-from carpool.budget import Changes
+from carpool.budget.ledger import Changes
 from carpool.durable import MemoryJournal
 from carpool.errors import JournalError
 from carpool.testing import Reply, ScriptedRunner

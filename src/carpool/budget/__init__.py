@@ -2,7 +2,6 @@
 
 from ..types import BudgetLimits, BudgetSnapshot
 from .lease import Lease
-from .ledger import Changes, Ledger, Page
 from .line import Waiter
 from .purse import CoordinationBudget
 from .skipped import budget_skipped_output, is_budget_skipped
@@ -10,11 +9,8 @@ from .skipped import budget_skipped_output, is_budget_skipped
 __all__ = [
     "BudgetLimits",
     "BudgetSnapshot",
-    "Changes",
     "CoordinationBudget",
     "Lease",
-    "Ledger",
-    "Page",
     "Waiter",
     "budget_skipped_output",
     "is_budget_skipped",

@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..clock import Clock, new_id
 from ..types import BudgetLimits
 from .account import Account
-from .ledger import Ledger
 from .line import Line, Waiter
 
 if TYPE_CHECKING:
     from .lease import Lease
+    from .ledger import Ledger
 
 __all__ = ["Book", "Step", "Telling", "open_book", "wake"]
 
@@ -34,11 +34,14 @@ class Step:
         self.made_room = True
 
 
-class Telling(NamedTuple):
-    """Something that a book is told, within a step of somebody else's; then ``wake`` is called."""
+class Telling:
+    """Something that a book is told, within a step of somebody else's: ``do``; then ``wake`` is called."""
 
-    do: Callable[[], object]
-    wake: Callable[[], None]
+    __slots__ = ("do", "wake")
+
+    def __init__(self, do: Callable[[], object], wake: Callable[[], None]) -> None:
+        self.do = do
+        self.wake = wake
 
 
 class Book:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -119,6 +118,8 @@ class Line:
 
     def refuse_all(self, error: CarpoolError) -> list[Waiter]:
         """Empty the line: nobody can be let in, because of ``error``."""
+        from copy import copy  # only a ledger that fails gets here
+
         refused = list(self._all())
         for waiter in refused:
             waiter.denial = copy(error)  # what a run notes on its error, the next one's must not have

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -20,8 +21,10 @@ from .amount import NOTHING, Amount, amount_of, plus
 from .book import Book, open_book
 from .chain import Chain, call_denial, near_limits, remaining, start_denial
 from .lease import Lease
-from .ledger import Ledger
 from .line import Waiter
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
 
 __all__ = ["CoordinationBudget"]
 

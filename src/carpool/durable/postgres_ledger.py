@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
-from ..budget import Changes, Page
+from ..budget.ledger import Changes, Page
 from ..clock import SystemClock
 from ..errors import ConfigError, JournalCorrupt, JournalError
 

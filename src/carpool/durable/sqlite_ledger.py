@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from zlib import crc32
 
-from ..budget import Changes, Page
+from ..budget.ledger import Changes, Page
 from ..errors import JournalCorrupt, JournalError
 from .file_lock import FileLock
 

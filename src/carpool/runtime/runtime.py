@@ -15,7 +15,6 @@ from ..eventlog import EventLog
 from ..events import Event, ProposalReceived
 from ..mailbox import Inbox
 from ..policy import ApprovalRequest, PolicyEngine, digest_of, tier_allows
-from ..recall import Ask
 from ..state import StateStore
 from ..tools import Tool, as_tool
 from .attempt import Attempt, Rejected
@@ -26,6 +25,8 @@ from .team import Identity, TeamContext
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ..recall import Ask
 
 __all__ = ["Runtime"]
 

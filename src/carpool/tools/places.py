@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 __all__ = ["Part", "as_text", "filled_argument", "names_in", "parts_of"]
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][\w.]*)\}|[{}]")
 
 
-class Part(NamedTuple):
+class Part(Struct, frozen=True):
     """A text as it stands, or the name of what stands there."""
 
     text: str
