@@ -640,9 +640,9 @@ def test_a_purse_that_is_gone_is_corrupt(pair: Pair) -> None:
 
 def test_a_share_that_got_lost_or_was_changed_is_noticed(pair: Pair) -> None:
     lease = pair.other.try_begin_agent(tokens(60))
-    shares = pair.shelf.shares
-    member, share = next(each for each in shares.items() if "60" in each[1])
-    for damaged in (None, "{", share.replace("60", "61")):
+    shares, member = pair.shelf.shares, pair.other_member
+    share = shares[member]
+    for damaged in (None, "{", share.replace('"held":[60,', '"held":[61,')):
         shares.pop(member)
         if damaged is not None:
             shares[member] = damaged

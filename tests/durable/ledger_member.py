@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from carpool.budget import CoordinationBudget
+from carpool.budget import CoordinationBudget, Lease
 from carpool.budget.ledger import Ledger
 from carpool.errors import AgentLimitReached, BudgetError, CarpoolError
 from carpool.types import BudgetLimits, TokenAccounting
@@ -50,6 +50,9 @@ class Member:
         rung = threading.Event()
         numbers = tuple(self.leases[each].number for each in inside)
         waiter = self.budget.begin_or_wait(tokens(count), 1 + len(inside), numbers, rung.set)
+        if isinstance(waiter, Lease):  # there was room by the time that it asked
+            self.leases.append(waiter)
+            return len(self.leases) - 1
         rung.wait()
         if waiter.lease is None:
             raise waiter.denial
